@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * crc32c.c - CRC32C (Castagnoli, reflected, inverted at both ends).
+ *
+ * SSE4.2 or the ARMv8 CRC extension where the CPU has them, looked up at run time; else eight
+ * tables.
+ */
+#include "base/crc32c_internal.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include <postern/base/codec.h>
+
+#define POLYNOMIAL UINT32_C(0x82f63b78)
+
+static uint32_t tables[8][256];
+static pthread_once_t tables_once = PTHREAD_ONCE_INIT;
+
+static void make_tables(void)
+{
+	for (uint32_t i = 0; i < 256; i++) {
+		uint32_t crc = i;
+		for (int bit = 0; bit < 8; bit++)
+			crc = crc >> 1 ^ (crc & 1 ? POLYNOMIAL : 0);
+		tables[0][i] = crc;
+	}
+	for (size_t t = 1; t < 8; t++) {
+		for (size_t i = 0; i < 256; i++)
+			tables[t][i] = tables[t - 1][i] >> 8 ^ tables[0][tables[t - 1][i] & 255];
+	}
+}
+
+uint32_t pn_crc32c_table(uint32_t crc, const void *data, size_t len)
+{
+	const uint8_t *at = data;
+
+	pthread_once(&tables_once, make_tables);
+	crc = ~crc;
+	for (; len >= 8; len -= 8, at += 8) {
+		uint32_t low = crc ^ ((uint32_t)at[0] | (uint32_t)at[1] << 8 |
+				      (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24);
+		crc = tables[7][low & 255] ^ tables[6][low >> 8 & 255] ^
+		      tables[5][low >> 16 & 255] ^ tables[4][low >> 24] ^ tables[3][at[4]] ^
+		      tables[2][at[5]] ^ tables[1][at[6]] ^ tables[0][at[7]];
+	}
+	for (; len != 0; len--, at++)
+		crc = crc >> 8 ^ tables[0][(crc ^ *at) & 255];
+	return ~crc;
+}
+
+#if defined(__x86_64__)
+
+#include <nmmintrin.h>
+
+bool pn_crc32c_has_hardware(void)
+{
+	return __builtin_cpu_supports("sse4.2") != 0;
+}
+
+__attribute__((target("sse4.2"))) uint32_t pn_crc32c_hardware(uint32_t crc, const void *data,
+							      size_t len)
+{
+	const uint8_t *at = data;
+	uint64_t wide = ~crc;
+
+	for (; len >= 8; len -= 8, at += 8) {
+		uint64_t word;
+		memcpy(&word, at, sizeof(word));
+		wide = _mm_crc32_u64(wide, word);
+	}
+	crc = (uint32_t)wide;
+	for (; len != 0; len--, at++)
+		crc = _mm_crc32_u8(crc, *at);
+	return ~crc;
+}
+
+#elif defined(__aarch64__) && defined(__GNUC__)
+
+#include <sys/auxv.h>
+
+#define PN_HWCAP_CRC32 (1ul << 7)
+
+bool pn_crc32c_has_hardware(void)
+{
+	return (getauxval(AT_HWCAP) & PN_HWCAP_CRC32) != 0;
+}
+
+uint32_t pn_crc32c_hardware(uint32_t crc, const void *data, size_t len)
+{
+	const uint8_t *at = data;
+
+	/* Assembly, because the intrinsics exist only when the whole file is compiled for the
+	 * extension. */
+	crc = ~crc;
+	for (; len >= 8; len -= 8, at += 8) {
+		uint64_t word;
+		memcpy(&word, at, sizeof(word));
+		__asm__(".arch_extension crc\n\tcrc32cx %w0, %w0, %x1" : "+r"(crc) : "r"(word));
+	}
+	for (; len != 0; len--, at++)
+		__asm__(".arch_extension crc\n\tcrc32cb %w0, %w0, %w1" : "+r"(crc) : "r"(*at));
+	return ~crc;
+}
+
+#else
+
+bool pn_crc32c_has_hardware(void)
+{
+	return false;
+}
+
+uint32_t pn_crc32c_hardware(uint32_t crc, const void *data, size_t len)
+{
+	return pn_crc32c_table(crc, data, len);
+}
+
+#endif
+
+uint32_t pn_crc32c(uint32_t crc, const void *data, size_t len)
+{
+	return pn_crc32c_has_hardware() ? pn_crc32c_hardware(crc, data, len)
+					: pn_crc32c_table(crc, data, len);
+}
