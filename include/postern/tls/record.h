@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * record.h - the one interface to whatever protects a connection's octets.
+ *
+ * Implementations: plaintext (before STARTTLS, and plain upstreams), BoringSSL's own records; the
+ * kernel's or our own record layer can stand here later. Code above never asks which. A record is
+ * used by one thread.
+ *
+ * Receiving: hand octets from the socket to pn_record_input(); then call pn_record_open() until it
+ * says WANT. The input stays borrowed until then and is then used up whole (a partial record is
+ * kept inside). An opened slice is valid until the next call on the same thread's records
+ * (implementations may share one scratch buffer per thread).
+ *
+ * Sending: pn_record_seal() appends protected octets to an out buffer, in order.
+ */
+#ifndef POSTERN_TLS_RECORD_H
+#define POSTERN_TLS_RECORD_H
+
+#include <postern/base/buf.h>
+#include <postern/base/common.h>
+#include <postern/base/slice.h>
+
+enum pn_record_status {
+	PN_RECORD_OK,
+	PN_RECORD_WANT,   /* all input used, nothing to give now */
+	PN_RECORD_CLOSED, /* the peer sent close_notify (or plain end of stream) */
+	/* Protocol error, bad MAC, over the buffer's limit: send what is in out, then close. */
+	PN_RECORD_FAILED,
+};
+
+struct pn_record;
+
+struct pn_record_ops {
+	const char *name; /* for logs and status: "plain", "boringssl" */
+	void (*input)(struct pn_record *r, uint8_t *data, size_t len);
+	/* May append to `out` (alerts, KeyUpdate answers). */
+	enum pn_record_status (*open)(struct pn_record *r, struct pn_slice *ret,
+				      struct pn_buf *out);
+	enum pn_record_status (*seal)(struct pn_record *r, struct pn_slice plain,
+				      struct pn_buf *out);
+	size_t (*pending)(const struct pn_record *r);
+	size_t (*take_back)(struct pn_record *r);
+	enum pn_record_status (*close)(struct pn_record *r, struct pn_buf *out);
+	enum pn_record_status (*rekey)(struct pn_record *r, struct pn_buf *out);
+	void (*idle)(struct pn_record *r);
+	void (*free)(struct pn_record *r);
+};
+
+/* First member of every implementation. */
+struct pn_record {
+	const struct pn_record_ops *ops;
+};
+
+static inline void pn_record_input(struct pn_record *r, uint8_t *data, size_t len)
+{
+	r->ops->input(r, data, len);
+}
+
+/* Next run of plaintext: OK with *ret non-empty, or WANT, CLOSED, FAILED. */
+PN_MUST_CHECK static inline enum pn_record_status pn_record_open(struct pn_record *r,
+								 struct pn_slice *ret,
+								 struct pn_buf *out)
+{
+	return r->ops->open(r, ret, out);
+}
+
+/* Protects all of `plain` and appends to out; an empty slice lets out what is held back (session
+ * tickets of TLS 1.3). OK or FAILED: out's limit (then nothing was appended, and pn_record_close()
+ * may still work), after close, or keys that are used up (RFC 9325 4.4). */
+PN_MUST_CHECK static inline enum pn_record_status pn_record_seal(struct pn_record *r,
+								 struct pn_slice plain,
+								 struct pn_buf *out)
+{
+	return r->ops->seal(r, plain, out);
+}
+
+/* Octets of input taken but not yet opened (a partial record counts). */
+static inline size_t pn_record_pending(const struct pn_record *r)
+{
+	return r->ops->pending(r);
+}
+
+/*
+ * Gives the borrowed input back before it is used up (the owner must pause and may not keep the
+ * memory lent): returns how many octets at the end of the last input were not looked at, and
+ * forgets them; the owner hands them in again later.
+ */
+static inline size_t pn_record_take_back(struct pn_record *r)
+{
+	return r->ops->take_back(r);
+}
+
+/* Appends close_notify; nothing may be sealed afterwards. (RFC 8314 3.3, RFC 8446 6.1) */
+static inline enum pn_record_status pn_record_close(struct pn_record *r, struct pn_buf *out)
+{
+	return r->ops->close(r, out);
+}
+
+/* Updates the sending keys where the protocol can (TLS 1.3); OK and nothing done elsewhere. */
+static inline enum pn_record_status pn_record_rekey(struct pn_record *r, struct pn_buf *out)
+{
+	return r->ops->rekey(r, out);
+}
+
+/* The connection is going idle: release buffers that can be made again. */
+static inline void pn_record_idle(struct pn_record *r)
+{
+	r->ops->idle(r);
+}
+
+/* Takes r. NULL is fine. Secrets are wiped. */
+static inline void pn_record_free(struct pn_record *r)
+{
+	if (r)
+		r->ops->free(r);
+}
+
+/* Plaintext: open gives back the input itself, seal copies. NULL when out of memory. */
+struct pn_record *pn_record_plain_new(void);
+
+#endif

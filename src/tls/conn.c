@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: ISC */
+/* conn.c - one handshake over the caller's buffers. What comes after it is record_boringssl.c. */
+#include "tls/conn.h"
+
+#include <stdlib.h>
+
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+
+#include "tls/policy.h"
+#include "tls/server.h"
+
+#define STRINGIFY_1(x) #x
+#define STRINGIFY(x)   STRINGIFY_1(x)
+
+static struct pn_tls_conn *conn_new(SSL_CTX *ctx)
+{
+	struct pn_tls_conn *conn = calloc(1, sizeof(*conn));
+
+	if (!conn)
+		return NULL;
+	conn->ssl = pn_tls_policy_ssl_new(ctx);
+	if (!conn->ssl || pn_tls_io_attach(&conn->io, conn->ssl) != 0) {
+		pn_tls_conn_free(conn);
+		return NULL;
+	}
+	conn->io.conn = conn;
+	return conn;
+}
+
+struct pn_tls_conn *pn_tls_conn_new_server(struct pn_tls_server *s)
+{
+	struct pn_tls_conn *conn = conn_new(pn_tls_server_context(s));
+
+	if (!conn)
+		return NULL;
+	conn->server = pn_tls_server_ref(s);
+	SSL_set_accept_state(conn->ssl);
+	return conn;
+}
+
+struct pn_tls_conn *pn_tls_conn_new_client(struct pn_tls_client *c, const char *name)
+{
+	struct pn_tls_conn *conn = conn_new(pn_tls_client_context(c));
+
+	if (!conn)
+		return NULL;
+	conn->client = pn_tls_client_ref(c);
+	SSL_set_connect_state(conn->ssl);
+	if (pn_tls_client_set_name(conn, name) != 0) {
+		/* Shown by the first pn_tls_handshake(): a wrong name is the configuration's fault,
+		 * not lack of memory. */
+		conn->state = PN_TLS_CONN_FAILED;
+		conn->error = "the configured name is neither a host name nor an address";
+	}
+	return conn;
+}
+
+void pn_tls_conn_free(struct pn_tls_conn *conn)
+{
+	if (!conn)
+		return;
+	SSL_free(conn->ssl);
+	pn_tls_server_unref(conn->server);
+	pn_tls_client_unref(conn->client);
+	free(conn);
+}
+
+struct pn_tls_tickets *pn_tls_conn_tickets(const struct pn_tls_conn *conn)
+{
+	return conn->server->tickets;
+}
+
+static enum pn_record_status conn_fail(struct pn_tls_conn *conn)
+{
+	const char *reason = pn_tls_policy_reason("out of memory");
+
+	conn->state = PN_TLS_CONN_FAILED;
+	/* A verdict on the certificate says more than BoringSSL's CERTIFICATE_VERIFY_FAILED. */
+	if (!conn->error)
+		conn->error = conn->io.is_out_full ? "output buffer full" : reason;
+	return PN_RECORD_FAILED;
+}
+
+enum pn_record_status pn_tls_handshake(struct pn_tls_conn *conn, struct pn_slice *in,
+				       struct pn_buf *out)
+{
+	bool is_done;
+	bool needs_input;
+	int result;
+
+	PN_ASSERT(conn->state != PN_TLS_CONN_HOLLOW);
+	if (conn->state != PN_TLS_CONN_RUNNING)
+		return conn->state == PN_TLS_CONN_DONE ? PN_RECORD_OK : PN_RECORD_FAILED;
+	conn->io.in = *in;
+	conn->io.out = out;
+	ERR_clear_error();
+	result = SSL_do_handshake(conn->ssl);
+	is_done = result == 1;
+	needs_input = !is_done && !conn->io.is_out_full &&
+		      SSL_get_error(conn->ssl, result) == SSL_ERROR_WANT_READ;
+	*in = conn->io.in;
+	conn->io.in = PN_SLICE_NULL;
+	conn->io.out = NULL;
+	if (needs_input) {
+		ERR_clear_error();
+		return PN_RECORD_WANT;
+	}
+	if (!is_done)
+		return conn_fail(conn);
+	ERR_clear_error();
+	conn->state = PN_TLS_CONN_DONE;
+	return PN_RECORD_OK;
+}
+
+const char *pn_tls_conn_error(const struct pn_tls_conn *conn)
+{
+	return conn->error ? conn->error : "no error";
+}
+
+struct pn_record *pn_tls_conn_finish(struct pn_tls_conn *conn, struct pn_tls_facts *ret_facts)
+{
+	struct pn_record *record;
+
+	PN_ASSERT(conn->state == PN_TLS_CONN_DONE);
+	pn_tls_facts_fill(ret_facts, conn);
+	record = pn_record_boringssl_new(conn->ssl, &conn->io);
+	if (!record)
+		return NULL;
+	conn->ssl = NULL;
+	conn->state = PN_TLS_CONN_HOLLOW;
+	return record;
+}
+
+const char *pn_tls_library_version(void)
+{
+	return "BoringSSL (API " STRINGIFY(BORINGSSL_API_VERSION) ")";
+}
