@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: ISC */
+/* blob.c - see blob.h. */
+#include "spool/blob.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "spool/internal.h"
+
+static uint64_t budget_limit(const struct pn_spool *spool, enum pn_budget budget)
+{
+	uint64_t max = spool->settings.memory_max_bytes;
+	switch (budget) {
+	case PN_BUDGET_CACHE:
+		return max / 2;
+	case PN_BUDGET_INLINE:
+		return max / 4 * 3;
+	case PN_BUDGET_STREAM:
+	case PN_BUDGET_COUNT:
+		break;
+	}
+	return max;
+}
+
+bool pn_budget_take(struct pn_spool *spool, enum pn_budget budget, uint64_t bytes)
+{
+	/* Only a sum: orders nothing, so relaxed is enough here and in the three functions below. */
+	uint64_t before = atomic_fetch_add_explicit(&spool->memory_bytes, bytes, memory_order_relaxed);
+	if (before + bytes <= budget_limit(spool, budget))
+		return true;
+	atomic_fetch_sub_explicit(&spool->memory_bytes, bytes, memory_order_relaxed);
+	return false;
+}
+
+void pn_budget_force(struct pn_spool *spool, uint64_t bytes)
+{
+	atomic_fetch_add_explicit(&spool->memory_bytes, bytes, memory_order_relaxed);
+}
+
+void pn_budget_give(struct pn_spool *spool, uint64_t bytes)
+{
+	atomic_fetch_sub_explicit(&spool->memory_bytes, bytes, memory_order_relaxed);
+}
+
+bool pn_budget_is_over(struct pn_spool *spool, enum pn_budget budget)
+{
+	return atomic_load_explicit(&spool->memory_bytes, memory_order_relaxed) > budget_limit(spool, budget);
+}
+
+struct pn_block *pn_block_new(struct pn_spool *spool, enum pn_budget budget, uint32_t size_bytes)
+{
+	PN_ASSERT(size_bytes > sizeof(struct pn_block));
+	if (!pn_budget_take(spool, budget, size_bytes))
+		return NULL;
+	struct pn_block *b = malloc(size_bytes);
+	if (!b) {
+		pn_budget_give(spool, size_bytes);
+		return NULL;
+	}
+	b->next = NULL;
+	b->len = 0;
+	b->cap = size_bytes - (uint32_t)sizeof(*b);
+	return b;
+}
+
+void pn_block_free(struct pn_spool *spool, struct pn_block *b)
+{
+	if (!b)
+		return;
+	pn_budget_give(spool, b->cap + sizeof(*b));
+	free(b);
+}
+
+void pn_blocks_free(struct pn_spool *spool, struct pn_block *first)
+{
+	while (first) {
+		struct pn_block *next = first->next;
+		pn_block_free(spool, first);
+		first = next;
+	}
+}
+
+struct pn_spool_blob *pn_blob_new(struct pn_spool *spool)
+{
+	struct pn_spool_blob *b = calloc(1, sizeof(*b));
+	if (!b)
+		return NULL;
+	atomic_init(&b->refs, 1);
+	b->spool = spool;
+	pn_buf_init(&b->commit, PN_COMMIT_MAX_BYTES);
+	return b;
+}
+
+void pn_blob_ref(struct pn_spool_blob *b)
+{
+	/* The caller has a reference, so nothing is ordered by taking another one. */
+	atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
+}
+
+void pn_blob_unref(struct pn_spool_blob *b)
+{
+	/* acq_rel: the last one sees what every other holder did before its own decrement */
+	if (!b || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	pn_blocks_free(b->spool, b->first);
+	pn_budget_give(b->spool, b->commit_counted);
+	pn_buf_free(&b->commit);
+	free(b);
+}
+
+/* Small first, so that a short message costs little; then as much as the message seems to want. */
+static uint32_t next_block_size(const struct pn_spool_blob *b, size_t wanted)
+{
+	if (!b->first && wanted <= PN_BLOCK_SMALL_BYTES - sizeof(struct pn_block))
+		return PN_BLOCK_SMALL_BYTES;
+	if (b->size_bytes + wanted <= PN_BLOCK_MEDIUM_BYTES)
+		return PN_BLOCK_MEDIUM_BYTES;
+	return PN_BLOCK_LARGE_BYTES;
+}
+
+size_t pn_blob_append(struct pn_spool_blob *b, struct pn_slice content, uint64_t inline_max)
+{
+	size_t taken = 0;
+	while (content.len > 0 && b->size_bytes < inline_max) {
+		if (!b->last || b->last->len == b->last->cap) {
+			struct pn_block *block = pn_block_new(b->spool, PN_BUDGET_INLINE,
+			                                      next_block_size(b, content.len));
+			if (!block)
+				break;
+			if (b->last)
+				b->last->next = block;
+			else
+				b->first = block;
+			b->last = block;
+		}
+		size_t n = pn_min_size(content.len, b->last->cap - b->last->len);
+		n = pn_min_size(n, (size_t)(inline_max - b->size_bytes));
+		memcpy(b->last->data + b->last->len, content.ptr, n);
+		b->last->len += (uint32_t)n;
+		b->size_bytes += n;
+		taken += n;
+		pn_slice_advance(&content, n);
+	}
+	return taken;
+}
