@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * connection.h - one connection to an upstream host: name, TCP, TLS, session, transactions, quiet end.
+ *
+ * Belongs to its pool. While a job has it (job != NULL) its events go to part.c: pn_part_ready, _refused, _body, _writable, _done,
+ * _lost. Nothing is sent from inside an event: output collects in `plain` and the worker's batch hook seals and sends it, because an opened slice of a
+ * record is only valid until the thread's next record call.
+ *
+ * Life: a connection is freed only when its descriptor is closed and no op of it is in the kernel (finish).
+ */
+#ifndef PN_RELAY_CONNECTION_H
+#define PN_RELAY_CONNECTION_H
+
+#include <postern/smtp/client.h>
+#include <postern/tls/tls.h>
+
+#include "dns.h"
+#include "upstream.h"
+
+enum pn_conn_state {
+	PN_CONN_RESOLVING,
+	PN_CONN_CONNECTING,
+	PN_CONN_HANDSHAKE,
+	PN_CONN_SETUP,   /* greeting, EHLO, STARTTLS, AUTH */
+	PN_CONN_IDLE,
+	PN_CONN_BUSY,    /* a transaction */
+	PN_CONN_QUITTING,
+	PN_CONN_CLOSING,
+};
+
+struct pn_conn {
+	struct pn_list node;       /* pool->conns */
+	struct pn_list idle_node;  /* pool->idle */
+	struct pn_list flush_node; /* worker->flush_list */
+	struct pn_pool *pool;
+	struct pn_host *host;
+	struct pn_job *job;        /* whose attempt this is, or NULL */
+	enum pn_conn_state state;
+	int fd;
+	struct pn_dns_request dns;
+	uint32_t addresses_tried, address_index;
+	struct sockaddr_storage address;
+	char address_text[PN_ADDRESS_TEXT_SIZE];
+	struct pn_op op_connect, op_recv, op_send, op_close;
+	struct pn_timer timer;     /* of the phase */
+	struct pn_timer deadline;  /* of the transaction */
+	struct pn_task finish_task;
+	bool is_finish_posted;
+	bool is_plain_forced;      /* opportunistic TLS is left out this time */
+	bool is_body_ended;        /* the last octet of the content is in `plain` or beyond */
+	enum pn_smtp_stage stage;  /* that the timer was set for */
+	struct pn_record *record;
+	struct pn_tls_conn *tls;
+	struct pn_tls_facts facts;
+	struct pn_smtp_client *client;
+	struct pn_buf plain;       /* from the client, not yet sealed */
+	struct pn_buf next;        /* sealed, not yet given to the kernel */
+	struct pn_buf wire;        /* the kernel's while is_sending */
+	bool is_sending;
+	uint32_t messages;         /* transactions begun */
+	struct pn_smtp_reply_info failure; /* why, for those who were refused; texts in failure_text */
+	char failure_text[256];
+};
+
+/* Starts connecting for `job`. NULL: no memory. */
+struct pn_conn *pn_conn_new(struct pn_pool *pool, struct pn_host *host, struct pn_job *job);
+/* Begins job's transaction (BUSY). As pn_smtp_client_begin: 0, or -errno and nothing was sent. */
+int pn_conn_begin(struct pn_conn *conn, struct pn_job *job) PN_MUST_CHECK;
+/* Content of the transaction; as pn_smtp_client_body and _body_end. */
+int pn_conn_body(struct pn_conn *conn, struct pn_slice content) PN_MUST_CHECK;
+int pn_conn_body_end(struct pn_conn *conn) PN_MUST_CHECK;
+/* Octets that wait to be sent, for backpressure. */
+size_t pn_conn_backlog(const struct pn_conn *conn);
+/* The job is done with it: kept for others, or quit. */
+void pn_conn_release(struct pn_conn *conn);
+/* Cuts it off; a running transaction is lost. `is_host_failure` counts against the host. */
+void pn_conn_fail(struct pn_conn *conn, uint16_t subject, uint16_t detail, bool is_host_failure, const char *fmt, ...) PN_PRINTF(5, 6);
+/* QUIT, then close. */
+void pn_conn_quit(struct pn_conn *conn);
+/* Closes without a word to anybody. */
+void pn_conn_close(struct pn_conn *conn);
+
+/* ---- between connection.c and connection_io.c ---- */
+void pn_conn_flush_later(struct pn_conn *conn);
+/* The batch hook's part: seals and sends. */
+void pn_conn_flush(struct pn_conn *conn);
+/* TCP is up: TLS at once, or greeting. */
+void pn_conn_connected(struct pn_conn *conn);
+/* The session is ready for a transaction. */
+void pn_conn_ready(struct pn_conn *conn);
+/* A last attempt to get `next` out before the descriptor is closed. */
+void pn_conn_send_last(struct pn_conn *conn);
+/* Sets the timer for the phase when the phase changed, or always. */
+void pn_conn_timer_update(struct pn_conn *conn, bool is_progress);
+/* Frees it if nothing is left in the kernel. Last action of every callback of a closing connection. */
+void pn_conn_try_finish(struct pn_conn *conn);
+
+#endif

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: ISC */
+/* maildir_dir.c - the folders and names of a Maildir; everything here is done before threads, or is pure. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "maildir.h"
+
+static int dir_open(int at, const char *name, bool is_made)
+{
+	if (is_made && mkdirat(at, name, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static int maildir_open(struct pn_maildir *m, const char *path)
+{
+	m->dir_fd = dir_open(AT_FDCWD, path, true);
+	if (m->dir_fd < 0)
+		return m->dir_fd;
+	m->tmp_fd = dir_open(m->dir_fd, "tmp", true);
+	m->new_fd = dir_open(m->dir_fd, "new", true);
+	m->cur_fd = dir_open(m->dir_fd, "cur", true);
+	if (m->tmp_fd < 0 || m->new_fd < 0 || m->cur_fd < 0)
+		return m->tmp_fd < 0 ? m->tmp_fd : m->new_fd < 0 ? m->new_fd : m->cur_fd;
+	/* The folders themselves must survive a power loss before a message in them can. */
+	return fsync(m->dir_fd) < 0 ? -errno : 0;
+}
+
+struct pn_maildir *pn_maildir_new(const struct pn_upstream_settings *settings, struct pn_error *err)
+{
+	struct pn_maildir *m = malloc(sizeof(*m));
+	if (!m) {
+		pn_error_set(err, "upstream %s: out of memory", settings->name);
+		return NULL;
+	}
+	*m = (struct pn_maildir){-1, -1, -1, -1};
+	int rc = maildir_open(m, settings->maildir_path);
+	if (rc < 0) {
+		pn_error_set(err, "upstream %s: Maildir %s: %s", settings->name, settings->maildir_path, strerror(-rc));
+		pn_maildir_free(m);
+		return NULL;
+	}
+	return m;
+}
+
+void pn_maildir_free(struct pn_maildir *m)
+{
+	if (!m)
+		return;
+	int fds[] = {m->dir_fd, m->tmp_fd, m->new_fd, m->cur_fd};
+	for (size_t i = 0; i < PN_ARRAY_SIZE(fds); i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+	}
+	free(m);
+}
+
+void pn_maildir_name(char out[PN_MAILDIR_NAME_SIZE], const struct pn_id *id, uint32_t index)
+{
+	char text[PN_ID_TEXT_LEN + 1];
+	pn_id_format(text, id);
+	snprintf(out, PN_MAILDIR_NAME_SIZE, "%" PRIu64 ".M%sR%" PRIu32 ".postern", pn_id_time_ms(id) / 1000, text, index);
+}
+
+bool pn_maildir_name_parse(const char *name, struct pn_id *ret_id, uint32_t *ret_index)
+{
+	static const char tail[] = ".postern";
+	const char *at = strchr(name, '.');
+	uint64_t index;
+	if (!at || at[1] != 'M' || strlen(at) < 2 + PN_ID_TEXT_LEN + 2)
+		return false;
+	at += 2;
+	if (!pn_id_parse(pn_slice(at, PN_ID_TEXT_LEN), ret_id) || at[PN_ID_TEXT_LEN] != 'R')
+		return false;
+	at += PN_ID_TEXT_LEN + 1;
+	size_t digits = strspn(at, "0123456789");
+	if (!pn_slice_to_u64(pn_slice(at, digits), UINT32_MAX, &index))
+		return false;
+	at += digits;
+	if (strncmp(at, tail, sizeof(tail) - 1) != 0 || (at[sizeof(tail) - 1] != '\0' && at[sizeof(tail) - 1] != ':'))
+		return false;
+	*ret_index = (uint32_t)index;
+	return true;
+}
+
+void pn_maildir_find_known(const struct pn_maildir *m, uint32_t upstream, struct pn_known *known)
+{
+	struct pn_known found = {0};
+	struct dirent *d;
+	int fd = openat(m->dir_fd, "cur", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	if (!dir) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	while ((d = readdir(dir)) != NULL) {
+		struct pn_known_item item = {.kind = 1 + upstream};
+		if (pn_maildir_name_parse(d->d_name, &item.id, &item.index) && pn_known_has(known, &item.id, 0, 0))
+			pn_known_add(&found, &item);
+	}
+	closedir(dir);
+	for (size_t i = 0; i < found.count; i++)
+		pn_known_add(known, &found.items[i]);
+	pn_known_deinit(&found);
+	pn_known_sort(known);
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * upstream.h - one worker's view of one upstream: its hosts and their health, its connections, who waits for one.
+ *
+ * A worker never lets one upstream have more than job_max of its attempts: what comes beyond is parked as bare entries, so that a slow or dead
+ * upstream costs the others nothing. Of connections_max each worker has a share; a worker whose share is none hands the entry over to `home`.
+ */
+#ifndef PN_RELAY_UPSTREAM_H
+#define PN_RELAY_UPSTREAM_H
+
+#include <postern/relay/relay.h>
+#include <postern/smtp/client.h>
+
+#include "backoff.h"
+#include "dns.h"
+#include "queue.h"
+
+struct pn_conn;
+struct pn_job;
+struct pn_maildir;
+struct pn_worker;
+
+struct pn_host {
+	const char *host;
+	uint16_t port;
+	uint32_t weight;
+	uint32_t index;
+	struct pn_dns_name name;
+	int64_t turn;              /* smooth weighted round-robin */
+	uint32_t fails;            /* in a row; 0 = healthy */
+	uint64_t retry_at_ms;      /* left alone until then (loop clock) */
+	bool is_probing;           /* one connection finds out whether it is back */
+	uint64_t tls_broken_until_ms; /* opportunistic TLS failed: plaintext until then */
+	uint32_t address_next;     /* where the next connection starts in name.addresses */
+};
+
+struct pn_pool {
+	struct pn_worker *worker;
+	const struct pn_upstream_settings *settings; /* with defaults filled in */
+	uint32_t index;
+	uint32_t home;             /* worker that has a share of the connections */
+	uint32_t conn_limit;       /* this worker's share */
+	uint32_t conn_count;       /* with those that are closing */
+	uint32_t closing_count;
+	uint32_t job_max, job_count;
+	struct pn_smtp_client_settings client_settings;
+	struct pn_smtp_client_settings client_settings_plain; /* opportunistic TLS, after it failed */
+	struct pn_host *hosts;
+	size_t host_count;
+	struct pn_list conns;      /* of pn_conn, all */
+	struct pn_list idle;       /* of pn_conn, newest first */
+	struct pn_list waiting;    /* of pn_job, for a connection */
+	struct pn_entry_list parked;
+	struct pn_maildir *maildir;           /* shared by the workers */
+	struct pn_maildir_sync *maildir_sync; /* this worker's */
+	char instance_name[64];
+	pn_counter counters[PN_UPSTREAM_COUNTER_COUNT];
+	struct pn_counter_block block;
+};
+
+enum pn_acquire {
+	PN_ACQUIRE_READY,   /* *ret is a connection in session, now the job's */
+	PN_ACQUIRE_STARTED, /* one is being made for the job */
+	PN_ACQUIRE_WAIT,    /* the job is on the waiting list and will be woken */
+	PN_ACQUIRE_DOWN,    /* no host can be tried now */
+};
+
+/* Part of making a worker, before threads. Nothing to free but what pn_pool_deinit frees. 0 or -ENOMEM. */
+int pn_pool_init(struct pn_pool *pool, struct pn_worker *worker, uint32_t index) PN_MUST_CHECK;
+/* On the worker's thread, once it has a resolver and a loop. */
+void pn_pool_start(struct pn_pool *pool);
+void pn_pool_deinit(struct pn_pool *pool);
+
+/* A job comes to (or leaves) this upstream. False: full. */
+bool pn_pool_enter(struct pn_pool *pool) PN_MUST_CHECK;
+void pn_pool_leave(struct pn_pool *pool);
+bool pn_pool_has_room(const struct pn_pool *pool);
+
+/* `tried`: bits of hosts that this attempt has tried; `is_fresh`: no connection that was used before. */
+enum pn_acquire pn_pool_acquire(struct pn_pool *pool, struct pn_job *job, uint32_t tried, bool is_fresh, struct pn_conn **ret);
+/* Wakes those who wait: one, or all when nothing is left to wait for. */
+void pn_pool_dispatch(struct pn_pool *pool);
+void pn_pool_wake_all(struct pn_pool *pool);
+
+void pn_host_failed(struct pn_pool *pool, struct pn_host *host);
+void pn_host_worked(struct pn_pool *pool, struct pn_host *host);
+/* A connection ended without telling anything about the host. */
+void pn_host_undecided(struct pn_host *host);
+/* Picks the host for a new connection; NULL: none may be tried now. */
+struct pn_host *pn_host_choose(struct pn_pool *pool, uint32_t tried);
+
+#endif

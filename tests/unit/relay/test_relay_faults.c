@@ -1,0 +1,659 @@
+/* SPDX-License-Identifier: ISC */
+/* Upstreams that are dead, slow, hostile or behind TLS; what happens at shutdown and after a restart. */
+#include "relay_harness.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <postern/base/clock.h>
+#include <postern/base/fault.h>
+
+struct fixture {
+	struct harness h;
+	struct fake_server server;
+	struct fake_server other;
+	bool has_other;
+	struct pn_tls_server *tls_server;
+	struct pn_tls_client *tls_client;
+};
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	if (!f)
+		return -1;
+	harness_open(&f->h);
+	fake_server_start(&f->server);
+	harness_upstream(&f->h, 0, "main", f->server.port);
+	*state = f;
+	return 0;
+}
+
+static void start_other(struct fixture *f)
+{
+	fake_server_start(&f->other);
+	f->has_other = true;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	harness_close(&f->h);
+	fake_server_stop(&f->server);
+	if (f->has_other)
+		fake_server_stop(&f->other);
+	pn_tls_server_unref(f->tls_server);
+	pn_tls_client_unref(f->tls_client);
+	free(f);
+	return 0;
+}
+
+/* ---- a server that misbehaves for a while: nothing is lost, everything arrives later ---- */
+
+static void misbehave(struct fixture *f, int fault, size_t want)
+{
+	struct pn_upstream_settings *u = &f->h.upstreams[0];
+	struct pn_relay_item item;
+	u->greeting_timeout_s = u->command_timeout_s = u->data_start_timeout_s = u->data_end_timeout_s = 1;
+	atomic_store(&f->server.fault, fault);
+	harness_start(&f->h);
+	harness_send_simple(&f->h, "s@example.org", "ok@example.com");
+	struct pn_id id = f->h.last_id;
+	harness_wait(harness_counter(&f->h, "relay", "deferred") >= 1);
+	harness_wait(harness_find(&f->h, &id, &item));
+	assert_int_equal(harness_messages(&f->h), 1);
+	atomic_store(&f->server.fault, FAKE_NO_FAULT);
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_in_range(fake_server_count(&f->server), want, 100);
+	assert_int_equal(harness_counter(&f->h, "relay", "bounced"), 0);
+}
+
+static void test_close_at_connect(void **state)
+{
+	misbehave(*state, FAKE_CLOSE_AT_CONNECT, 1);
+}
+
+static void test_close_at_mail(void **state)
+{
+	misbehave(*state, FAKE_CLOSE_AT_MAIL, 1);
+}
+
+static void test_close_in_data(void **state)
+{
+	misbehave(*state, FAKE_CLOSE_IN_DATA, 1);
+}
+
+static void test_close_after_dot_is_counted_as_in_doubt(void **state)
+{
+	struct fixture *f = *state;
+	misbehave(f, FAKE_CLOSE_AFTER_DOT, 2); /* the one case in which a message arrives twice */
+	assert_true(harness_counter(&f->h, "relay", "in_doubt") >= 1);
+}
+
+static void test_silence_times_out(void **state)
+{
+	struct fixture *f = *state;
+	misbehave(f, FAKE_SILENT, 1);
+	assert_true(harness_counter(&f->h, "upstream", "timeouts") >= 1);
+}
+
+static void test_silence_after_the_dot_times_out(void **state)
+{
+	misbehave(*state, FAKE_SILENT_AFTER_DOT, 1);
+}
+
+static void test_nonsense(void **state)
+{
+	misbehave(*state, FAKE_NONSENSE, 1);
+}
+
+static void test_endless_greeting(void **state)
+{
+	misbehave(*state, FAKE_ENDLESS, 1);
+}
+
+static void test_nonsense_after_the_dot(void **state)
+{
+	misbehave(*state, FAKE_NONSENSE_AFTER_DOT, 1);
+}
+
+static void test_refused_session_is_no_bounce(void **state)
+{
+	misbehave(*state, FAKE_REFUSE_SESSION, 1);
+}
+
+static void test_busy_server(void **state)
+{
+	misbehave(*state, FAKE_BUSY, 1);
+}
+
+static void test_final_defer(void **state)
+{
+	struct fixture *f = *state;
+	struct harness_show show;
+	atomic_store(&f->server.is_final_defer, true);
+	harness_start(&f->h);
+	harness_send_simple(&f->h, "s@example.org", "ok@example.com");
+	struct pn_id id = f->h.last_id;
+	harness_wait((harness_get_show(&f->h, &id, &show), show.has_message && show.last_reply[0]));
+	assert_non_null(strstr(show.last_reply, "452 4.3.1 disk full"));
+	atomic_store(&f->server.is_final_defer, false);
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_int_equal(fake_server_count(&f->server), 1);
+}
+
+static void test_transaction_has_a_deadline(void **state)
+{
+	struct fixture *f = *state;
+	f->h.upstreams[0].transaction_timeout_s = 1;
+	atomic_store(&f->server.fault, FAKE_SILENT_AFTER_DOT);
+	harness_start(&f->h);
+	harness_send_simple(&f->h, "s@example.org", "ok@example.com");
+	harness_wait(harness_counter(&f->h, "relay", "deferred") >= 1);
+	assert_true(harness_counter(&f->h, "upstream", "timeouts") >= 1);
+}
+
+/* ---- hosts ---- */
+
+static void test_second_host_takes_over(void **state)
+{
+	struct fixture *f = *state;
+	f->h.hosts[0][1] = f->h.hosts[0][0];
+	f->h.hosts[0][0].port = fake_closed_port();
+	f->h.upstreams[0].host_count = 2;
+	harness_start(&f->h);
+	for (int i = 0; i < 4; i++)
+		harness_send_simple(&f->h, "s@example.org", "ok@example.com");
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_int_equal(fake_server_count(&f->server), 4);
+	assert_int_equal(harness_counter(&f->h, "relay", "deferred"), 0);
+}
+
+static void test_spare_host_is_used_only_when_needed(void **state)
+{
+	struct fixture *f = *state;
+	start_other(f);
+	f->h.upstreams[0].messages_per_connection_max = 1;
+	f->h.hosts[0][1] = (struct pn_upstream_host){.host = "127.0.0.1", .port = f->other.port, .weight = 0};
+	f->h.upstreams[0].host_count = 2;
+	harness_start(&f->h);
+	for (int i = 0; i < 4; i++)
+		harness_send_simple(&f->h, "s@example.org", "ok@example.com");
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_int_equal(fake_server_count(&f->other), 0);
+	atomic_store(&f->server.fault, FAKE_BUSY);
+	for (int i = 0; i < 4; i++)
+		harness_send_simple(&f->h, "s@example.org", "ok@example.com");
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_int_equal(fake_server_count(&f->other), 4);
+}
+
+static void test_weights_share_connections(void **state)
+{
+	struct fixture *f = *state;
+	start_other(f);
+	f->h.upstreams[0].messages_per_connection_max = 1;
+	f->h.upstreams[0].connections_max = 1;
+	f->h.hosts[0][0].weight = 3;
+	f->h.hosts[0][1] = (struct pn_upstream_host){.host = "127.0.0.1", .port = f->other.port, .weight = 1};
+	f->h.upstreams[0].host_count = 2;
+	harness_start(&f->h);
+	for (int i = 0; i < 12; i++)
+		harness_send_simple(&f->h, "s@example.org", "ok@example.com");
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_int_equal(fake_server_count(&f->server), 9);
+	assert_int_equal(fake_server_count(&f->other), 3);
+}
+
+static void test_names_are_resolved(void **state)
+{
+	struct fixture *f = *state;
+	f->h.hosts[0][0].host = "localhost"; /* from /etc/hosts; the first address may be ::1, where nobody listens */
+	harness_start(&f->h);
+	harness_send_simple(&f->h, "s@example.org", "ok@example.com");
+	harness_send_simple(&f->h, "s@example.org", "ok@example.com");
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_int_equal(fake_server_count(&f->server), 2);
+	assert_int_equal(harness_counter(&f->h, "relay", "dns_queries"), 1); /* cached */
+}
+
+static void test_wrong_name_defers(void **state)
+{
+	struct fixture *f = *state;
+	struct harness_show show;
+	f->h.hosts[0][0].host = "not..a.name";
+	harness_start(&f->h);
+	harness_send_simple(&f->h, "s@example.org", "ok@example.com");
+	struct pn_id id = f->h.last_id;
+	harness_wait((harness_get_show(&f->h, &id, &show), show.has_message && show.last_reply[0]));
+	assert_non_null(strstr(show.last_reply, "4.4.3 host not..a.name"));
+	assert_true(harness_counter(&f->h, "relay", "dns_failures") >= 1);
+}
+
+static void test_ipv6_literal(void **state)
+{
+	struct fixture *f = *state;
+	struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	socklen_t len = sizeof(a);
+	struct harness_show show;
+	int fd = socket(AF_INET6, SOCK_STREAM, 0);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+		skip();
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	f->h.hosts[0][0].host = "::1";
+	f->h.hosts[0][0].port = ntohs(a.sin6_port);
+	harness_start(&f->h);
+	harness_send_simple(&f->h, "s@example.org", "ok@example.com");
+	struct pn_id id = f->h.last_id;
+	harness_wait((harness_get_show(&f->h, &id, &show), show.has_message && show.last_reply[0]));
+	assert_non_null(strstr(show.last_reply, "connect to [::1]:")); /* bound, but nobody listens */
+	close(fd);
+}
+
+/* ---- a dead upstream and its neighbours ---- */
+
+static void dead_beside_living(struct fixture *f, int fault)
+{
+	static const char *const domains[] = {"dead.example"};
+	start_other(f);
+	atomic_store(&f->other.fault, fault);
+	struct pn_upstream_settings *u = harness_upstream(&f->h, 1, "dead", f->other.port);
+	u->domains = domains;
+	u->domain_count = 1;
+	u->connections_max = 2;
+	u->greeting_timeout_s = 2;
+	f->h.settings.jobs_max = 16;
+	harness_start(&f->h);
+	for (int i = 0; i < 200; i++)
+		harness_send_simple(&f->h, "s@example.org", "ok@dead.example");
+	for (int i = 0; i < 100; i++)
+		harness_send_simple(&f->h, "s@example.org", "ok@example.com");
+	harness_wait(fake_server_count(&f->server) == 100);
+	assert_int_equal(fake_server_count(&f->other), 0);
+	assert_true(atomic_load(&f->other.connections_high) <= 2);
+	harness_wait(harness_messages(&f->h) == 200);
+}
+
+static void test_silent_upstream_starves_no_other(void **state)
+{
+	struct fixture *f = *state;
+	struct harness_list list;
+	dead_beside_living(f, FAKE_SILENT);
+	harness_get_list(&f->h, 10, &list);
+	assert_int_equal(list.count, 10);
+	assert_int_equal(list.total, 200);
+	assert_true(harness_counter(&f->h, "upstream", "parked") > 0);
+	/* It comes back: everything goes out. */
+	atomic_store(&f->other.fault, FAKE_NO_FAULT);
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_int_equal(fake_server_count(&f->other), 200);
+}
+
+static void test_refusing_upstream_starves_no_other(void **state)
+{
+	struct fixture *f = *state;
+	dead_beside_living(f, FAKE_BUSY);
+	atomic_store(&f->other.fault, FAKE_NO_FAULT);
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_int_equal(fake_server_count(&f->other), 200);
+}
+
+static void test_small_ring_overflows_without_loss(void **state)
+{
+	struct fixture *f = *state;
+	f->h.settings.queue_ring_entries = 2;
+	f->h.settings.jobs_max = 2;
+	f->h.settings.worker_count = 3;
+	f->h.upstreams[0].connections_max = 6;
+	harness_start(&f->h);
+	for (int i = 0; i < 300; i++)
+		harness_send_simple(&f->h, "s@example.org", "ok@example.com");
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_int_equal(fake_server_count(&f->server), 300);
+}
+
+/* ---- TLS ---- */
+
+static char *read_text(const char *path)
+{
+	char *text = calloc(1, 65536);
+	int fd = open(path, O_RDONLY);
+	assert_true(fd >= 0 && text && read(fd, text, 65535) > 0);
+	close(fd);
+	return text;
+}
+
+static void make_tls(struct fixture *f, bool is_verify_required)
+{
+	char command[512], path[160];
+	struct pn_error err = {{0}};
+	snprintf(command, sizeof(command), "bash '%s/tests/support/make-certs' '%s' mx.example.test >/dev/null 2>&1",
+	         getenv("PN_SOURCE_DIR"), f->h.dir);
+	assert_int_equal(system(command), 0);
+	const char *const names[] = {"ecdsa.pem", "ecdsa.key", "ca.pem"};
+	char *texts[3];
+	for (size_t i = 0; i < 3; i++) {
+		snprintf(path, sizeof(path), "%s/%s", f->h.dir, names[i]);
+		texts[i] = read_text(path);
+	}
+	struct pn_tls_certificate_pem cert = {.chain_pem = pn_slice_str(texts[0]), .key_pem = pn_slice_str(texts[1]),
+	                                      .chain_path = "ecdsa.pem", .key_path = "ecdsa.key"};
+	struct pn_tls_server_settings server = {.certificates = &cert, .certificate_count = 1, .has_tls12 = true};
+	struct pn_tls_client_settings client = {.ca_pem = pn_slice_str(texts[2]), .ca_path = "ca.pem",
+	                                        .is_verify_required = is_verify_required};
+	f->tls_server = pn_tls_server_new(&server, &err);
+	f->tls_client = pn_tls_client_new(&client, &err);
+	if (!f->tls_server || !f->tls_client)
+		fail_msg("%s", err.text);
+	for (size_t i = 0; i < 3; i++)
+		free(texts[i]);
+	f->server.tls = f->tls_server;
+	f->h.upstreams[0].tls_client = f->tls_client;
+	f->h.upstreams[0].is_verify_required = is_verify_required;
+	f->h.upstreams[0].verify_name = "mx.example.test";
+}
+
+static void test_starttls_with_verified_name_and_auth(void **state)
+{
+	struct fixture *f = *state;
+	make_tls(f, true);
+	f->server.auth_plain = "AHVzZXIAc2VjcmV0"; /* \0user\0secret */
+	f->h.upstreams[0].tls = PN_UPSTREAM_TLS_STARTTLS;
+	f->h.upstreams[0].auth_user = "user";
+	f->h.upstreams[0].auth_password = "secret";
+	harness_start(&f->h);
+	harness_send_simple(&f->h, "s@example.org", "ok@example.com");
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_true(f->server.messages[0].is_tls);
+	assert_true(f->server.messages[0].is_authenticated);
+}
+
+static void test_wrong_password_defers(void **state)
+{
+	struct fixture *f = *state;
+	struct harness_show show;
+	make_tls(f, true);
+	f->server.auth_plain = "AHVzZXIAc2VjcmV0";
+	f->h.upstreams[0].tls = PN_UPSTREAM_TLS_STARTTLS;
+	f->h.upstreams[0].auth_user = "user";
+	f->h.upstreams[0].auth_password = "wrong";
+	harness_start(&f->h);
+	harness_send_simple(&f->h, "s@example.org", "ok@example.com");
+	struct pn_id id = f->h.last_id;
+	harness_wait((harness_get_show(&f->h, &id, &show), show.has_message && show.last_reply[0]));
+	assert_non_null(strstr(show.last_reply, "535 5.7.8"));
+	assert_int_equal(fake_server_count(&f->server), 0);
+}
+
+static void test_implicit_tls_with_a_big_message(void **state)
+{
+	struct fixture *f = *state;
+	const char *to = "ok@example.com";
+	char *content = malloc(2 << 20);
+	size_t len = (size_t)sprintf(content, "Subject: big\r\n\r\n");
+	while (len < (2 << 20) - 200)
+		len += (size_t)sprintf(content + len, "%zu some text that fills the message line by line\r\n", len);
+	struct harness_mail mail = {.from = "s@example.org", .to = &to, .to_count = 1, .content = pn_slice(content, len)};
+	make_tls(f, true);
+	f->server.is_implicit_tls = true;
+	f->h.upstreams[0].tls = PN_UPSTREAM_TLS_IMPLICIT;
+	harness_start(&f->h);
+	harness_send(&f->h, &mail);
+	harness_send_simple(&f->h, "s@example.org", "ok@example.com");
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_true(f->server.messages[0].is_tls);
+	bool is_first = f->server.messages[0].data_len == len;
+	assert_int_equal(f->server.messages[is_first ? 0 : 1].data_len, len);
+	assert_memory_equal(f->server.messages[is_first ? 0 : 1].data, content, len);
+	free(content);
+}
+
+static void test_certificate_for_another_name_defers(void **state)
+{
+	struct fixture *f = *state;
+	struct harness_show show;
+	make_tls(f, true);
+	f->h.upstreams[0].tls = PN_UPSTREAM_TLS_STARTTLS;
+	f->h.upstreams[0].verify_name = "other.example.test";
+	harness_start(&f->h);
+	harness_send_simple(&f->h, "s@example.org", "ok@example.com");
+	struct pn_id id = f->h.last_id;
+	harness_wait((harness_get_show(&f->h, &id, &show), show.has_message && show.last_reply[0]));
+	assert_non_null(strstr(show.last_reply, "TLS with"));
+	assert_int_equal(fake_server_count(&f->server), 0);
+}
+
+static void test_starttls_that_is_not_offered_defers(void **state)
+{
+	struct fixture *f = *state;
+	make_tls(f, true);
+	f->server.tls = NULL;
+	f->h.upstreams[0].tls = PN_UPSTREAM_TLS_STARTTLS;
+	harness_start(&f->h);
+	harness_send_simple(&f->h, "s@example.org", "ok@example.com");
+	harness_wait(harness_counter(&f->h, "relay", "deferred") >= 1);
+	assert_int_equal(fake_server_count(&f->server), 0);
+}
+
+static void test_opportunistic_tls_falls_back(void **state)
+{
+	struct fixture *f = *state;
+	make_tls(f, false);
+	f->h.upstreams[0].tls = PN_UPSTREAM_TLS_OPPORTUNISTIC;
+	atomic_store(&f->server.fault, FAKE_BAD_TLS);
+	harness_start(&f->h);
+	harness_send_simple(&f->h, "s@example.org", "ok@example.com");
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_false(f->server.messages[0].is_tls);
+	assert_int_equal(harness_counter(&f->h, "relay", "deferred"), 0);
+}
+
+static void test_opportunistic_tls_is_used_when_it_works(void **state)
+{
+	struct fixture *f = *state;
+	make_tls(f, false);
+	f->h.upstreams[0].tls = PN_UPSTREAM_TLS_OPPORTUNISTIC;
+	harness_start(&f->h);
+	harness_send_simple(&f->h, "s@example.org", "ok@example.com");
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_true(f->server.messages[0].is_tls);
+}
+
+/* ---- stop and restart ---- */
+
+static void test_stop_lets_an_attempt_finish(void **state)
+{
+	struct fixture *f = *state;
+	const char *to = "ok@example.com";
+	char *content = malloc(1 << 20);
+	size_t len = (size_t)sprintf(content, "Subject: big\r\n\r\n");
+	while (len < (1 << 20) - 200)
+		len += (size_t)sprintf(content + len, "%zu some text that fills the message line by line\r\n", len);
+	struct harness_mail mail = {.from = "s@example.org", .to = &to, .to_count = 1, .content = pn_slice(content, len)};
+	atomic_store(&f->server.fault, FAKE_SLOW_READER);
+	harness_start(&f->h);
+	harness_send(&f->h, &mail);
+	harness_wait(atomic_load(&f->server.connections) == 1);
+	harness_stop(&f->h, 30000);
+	assert_int_equal(fake_server_count(&f->server), 1);
+	assert_int_equal(harness_messages(&f->h), 0);
+	free(content);
+}
+
+static void test_stop_cuts_at_the_deadline_and_a_restart_goes_on(void **state)
+{
+	struct fixture *f = *state;
+	atomic_store(&f->server.fault, FAKE_SILENT);
+	harness_start(&f->h);
+	for (int i = 0; i < 50; i++)
+		harness_send_simple(&f->h, "s@example.org", "ok@example.com");
+	harness_wait(atomic_load(&f->server.connections) >= 1);
+	harness_reopen(&f->h, 50);
+	assert_int_equal(f->h.recovered_count, 50);
+	atomic_store(&f->server.fault, FAKE_NO_FAULT);
+	harness_start(&f->h);
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_int_equal(fake_server_count(&f->server), 50);
+}
+
+static void test_partial_delivery_survives_a_restart(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const to[] = {"ok@example.com", "defer@example.com"};
+	struct harness_mail mail = {.from = "s@example.org", .to = to, .to_count = 2, .content = PN_SLICE_LIT(SIMPLE_CONTENT)};
+	struct pn_relay_item item;
+	harness_start(&f->h);
+	harness_send(&f->h, &mail);
+	struct pn_id id = f->h.last_id;
+	harness_wait(harness_find(&f->h, &id, &item) && item.attempts >= 1);
+	harness_reopen(&f->h, 5000);
+	assert_int_equal(f->h.recovered_count, 1);
+	harness_start(&f->h);
+	uint16_t before = item.attempts;
+	harness_wait(harness_find(&f->h, &id, &item) && item.attempts > before);
+	assert_int_equal(fake_server_count(&f->server), 1);
+}
+
+static void test_recovered_message_waits_for_its_time(void **state)
+{
+	struct fixture *f = *state;
+	struct pn_relay_item item;
+	const char *to = "ok@example.com";
+	struct harness_mail mail = {.from = "s@example.org", .to = &to, .to_count = 1, .content = PN_SLICE_LIT(SIMPLE_CONTENT),
+	                            .next_attempt_wall_ms = pn_clock_wall_ms() + 100 * 3600 * 1000};
+	f->h.settings.retry_max_s = 3600;
+	harness_send(&f->h, &mail);
+	harness_start(&f->h);
+	assert_true(harness_find(&f->h, &f->h.last_id, &item));
+	assert_int_equal(item.state, PN_RELAY_ITEM_DEFERRED);
+	/* A clock that was set back does not put it off for ever. */
+	assert_true(item.next_attempt_wall_ms <= pn_clock_wall_ms() + 2 * 3600 * 1000);
+	assert_int_equal(harness_action(&f->h, PN_RELAY_RETRY, &f->h.last_id), 0);
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_int_equal(fake_server_count(&f->server), 1);
+}
+
+static void test_submitted_message_of_the_future_is_scheduled(void **state)
+{
+	struct fixture *f = *state;
+	const char *to = "ok@example.com";
+	struct pn_relay_item item;
+	struct harness_mail mail = {.from = "s@example.org", .to = &to, .to_count = 1, .content = PN_SLICE_LIT(SIMPLE_CONTENT),
+	                            .next_attempt_wall_ms = pn_clock_wall_ms() + 3600 * 1000};
+	harness_start(&f->h);
+	harness_send(&f->h, &mail);
+	harness_wait(harness_counter(&f->h, "relay", "scheduled") == 1);
+	assert_true(harness_find(&f->h, &f->h.last_id, &item));
+	assert_int_equal(item.state, PN_RELAY_ITEM_DEFERRED);
+	assert_int_equal(fake_server_count(&f->server), 0);
+}
+
+#ifdef PN_FAULT_INJECTION
+static size_t count_bounces(struct fake_server *s)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < fake_server_count(s); i++)
+		count += strncmp(s->messages[i].mail, "MAIL FROM:<>", 12) == 0;
+	return count;
+}
+#endif
+
+static void test_lost_outcome_does_not_bounce_twice(void **state)
+{
+#ifdef PN_FAULT_INJECTION
+	struct fixture *f = *state;
+	harness_start(&f->h);
+	/* The bounce is stored; that the recipient has bounced is not: as if the power had failed in between. */
+	pn_fault_set_plan("spool.journal.write:1:5:0");
+	harness_send_simple(&f->h, "s@example.org", "reject@example.com");
+	harness_wait(harness_counter(&f->h, "relay", "journal_failures") >= 1);
+	harness_wait(count_bounces(&f->server) == 1);
+	pn_fault_set_plan("spool.journal.write:1:5:0");
+	harness_reopen(&f->h, 5000);
+	pn_fault_set_plan(NULL);
+	assert_true(f->h.recovered_count >= 1);
+	harness_start(&f->h);
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_int_equal(harness_counter(&f->h, "relay", "reports"), 0); /* the second life made none */
+#else
+	(void)state;
+	skip();
+#endif
+}
+
+static void test_bounce_that_cannot_be_stored_is_not_forgotten(void **state)
+{
+#ifdef PN_FAULT_INJECTION
+	struct fixture *f = *state;
+	harness_start(&f->h);
+	harness_send_simple(&f->h, "s@example.org", "reject@example.com");
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_int_equal(count_bounces(&f->server), 1);
+	struct harness_mail mail = {.from = "s@example.org", .to = (const char *const[]){"reject@example.com"}, .to_count = 1,
+	                            .content = PN_SLICE_LIT(SIMPLE_CONTENT),
+	                            .next_attempt_wall_ms = pn_clock_wall_ms() + 3600 * 1000};
+	harness_send(&f->h, &mail);
+	struct pn_id id = f->h.last_id;
+	harness_wait(harness_counter(&f->h, "relay", "scheduled") == 1);
+	pn_fault_set_plan("spool.segment.write:1:28:0,spool.segment.fdatasync:1:28:0");
+	assert_int_equal(harness_action(&f->h, PN_RELAY_RETRY, &id), 0);
+	harness_wait(harness_counter(&f->h, "relay", "report_failures") >= 1);
+	pn_fault_set_plan(NULL);
+	assert_int_equal(harness_counter(&f->h, "relay", "dropped"), 0);
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_int_equal(count_bounces(&f->server), 2);
+#else
+	(void)state;
+	skip();
+#endif
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_close_at_connect),
+		T(test_close_at_mail),
+		T(test_close_in_data),
+		T(test_close_after_dot_is_counted_as_in_doubt),
+		T(test_silence_times_out),
+		T(test_silence_after_the_dot_times_out),
+		T(test_nonsense),
+		T(test_endless_greeting),
+		T(test_nonsense_after_the_dot),
+		T(test_refused_session_is_no_bounce),
+		T(test_busy_server),
+		T(test_final_defer),
+		T(test_transaction_has_a_deadline),
+		T(test_second_host_takes_over),
+		T(test_spare_host_is_used_only_when_needed),
+		T(test_weights_share_connections),
+		T(test_names_are_resolved),
+		T(test_wrong_name_defers),
+		T(test_ipv6_literal),
+		T(test_silent_upstream_starves_no_other),
+		T(test_refusing_upstream_starves_no_other),
+		T(test_small_ring_overflows_without_loss),
+		T(test_starttls_with_verified_name_and_auth),
+		T(test_wrong_password_defers),
+		T(test_implicit_tls_with_a_big_message),
+		T(test_certificate_for_another_name_defers),
+		T(test_starttls_that_is_not_offered_defers),
+		T(test_opportunistic_tls_falls_back),
+		T(test_opportunistic_tls_is_used_when_it_works),
+		T(test_stop_lets_an_attempt_finish),
+		T(test_stop_cuts_at_the_deadline_and_a_restart_goes_on),
+		T(test_partial_delivery_survives_a_restart),
+		T(test_recovered_message_waits_for_its_time),
+		T(test_submitted_message_of_the_future_is_scheduled),
+		T(test_lost_outcome_does_not_bounce_twice),
+		T(test_bounce_that_cannot_be_stored_is_not_forgotten),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
