@@ -91,7 +91,7 @@ static bool feature_check(const char *text)
 {
 	static const char *const features[] = { "single-issuer",  "defer-taskrun",     "coop-taskrun",
 						"recv-multishot", "buffer-ring",       "msg-ring",
-						"send-zc",        "registered-ring-fd" };
+						"send-zc",        "registered-ring-fd", "all" };
 
 	for (size_t i = 0; i < PN_ARRAY_SIZE(features); i++) {
 		if (strcmp(features[i], text) == 0)

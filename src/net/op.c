@@ -52,7 +52,7 @@ void pn_recv_arm(struct pn_loop *loop, struct pn_op *op)
 {
 	struct io_uring_sqe *sqe = pn_ring_sqe(loop, false);
 
-	if (loop->features & PN_NET_FEATURE(RECV_MULTISHOT))
+	if ((loop->features & PN_NET_FEATURE(RECV_MULTISHOT)) && !op->is_single)
 		io_uring_prep_recv_multishot(sqe, op->fd, NULL, 0, 0);
 	else
 		io_uring_prep_recv(sqe, op->fd, NULL, loop->buffers.size_bytes, 0);
@@ -65,6 +65,16 @@ void pn_loop_recv(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd)
 	PN_ASSERT(loop->buffers.count != 0);
 	claim(loop, op, fn, fd);
 	op->is_recv = true;
+	op->is_single = false;
+	pn_recv_arm(loop, op);
+}
+
+void pn_loop_recv_once(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd)
+{
+	PN_ASSERT(loop->buffers.count != 0);
+	claim(loop, op, fn, fd);
+	op->is_recv = true;
+	op->is_single = true;
 	pn_recv_arm(loop, op);
 }
 

@@ -47,6 +47,7 @@ struct pn_op {
 	uint16_t buffer_id;
 	/* the loop's own */
 	bool is_recv;
+	bool is_single; /* pn_loop_recv_once */
 	bool is_waiting; /* for a provided buffer (pn_loop_recv_retry) */
 	int fd;
 	struct pn_list wait_node;
@@ -170,6 +171,11 @@ void pn_loop_connect(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd
  * pn_loop_buffer_return before or after leaving the callback. -ENOBUFS: none was free; re-arm
  * through pn_loop_recv_retry. */
 void pn_loop_recv(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd);
+/*
+ * As pn_loop_recv, but one receive: at most one buffer comes, and nothing more is taken from the socket until
+ * the owner asks again. For connections whose peer must be held back by TCP's own flow control.
+ */
+void pn_loop_recv_once(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd);
 /* As pn_loop_recv, but armed once some buffer has come back. */
 void pn_loop_recv_retry(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd);
 uint8_t *pn_loop_buffer(struct pn_loop *loop, uint16_t buffer_id);

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * session_internal.h - shared by the files of src/session only.
+ *
+ * Flow of octets: recv CQE -> (TLS handshake | record layer) -> smtp server -> events -> verdicts -> replies -> record layer -> send. A session is
+ * "paused" while something must happen before more input may be acted on (a verdict, room in the output, the disk); what arrived meanwhile is kept in two
+ * bounded backlogs (octets as received, and opened plaintext), never in the loop's provided buffers.
+ */
+#ifndef POSTERN_SESSION_INTERNAL_H
+#define POSTERN_SESSION_INTERNAL_H
+
+#include <netinet/in.h>
+
+#include <postern/base/buf.h>
+#include <postern/base/log.h>
+#include <postern/session/session.h>
+#include <postern/smtp/content.h>
+#include <postern/smtp/server_types.h>
+
+#define PN_SESSION_BACKLOG_MAX_BYTES (256u * 1024u)
+#define PN_SESSION_LINGER_MS 2000u
+#define PN_SESSION_ACCEPT_PAUSE_MS 100u
+
+enum pn_session_state {
+	PN_SESSION_HANDSHAKE, /* TLS handshake in progress */
+	PN_SESSION_OPEN,      /* protocol, in plaintext or TLS */
+	PN_SESSION_CLOSING,   /* last output on its way, nothing is acted on any more */
+	PN_SESSION_LINGER,    /* sent and shut down; input is discarded until the peer closes */
+	PN_SESSION_DEAD,      /* waiting for the last CQEs, then close and free */
+};
+
+enum pn_session_wait {
+	PN_WAIT_NONE,
+	PN_WAIT_VERDICT,  /* auth helper or spool commit */
+	PN_WAIT_DELAY,    /* answer to a failed AUTH held back */
+	PN_WAIT_SPOOL,    /* the disk is behind */
+	PN_WAIT_OUTPUT,   /* the peer does not read */
+};
+
+struct pn_session {
+	struct pn_list node;
+	struct pn_session_service *svc;
+	struct pn_session_profile *profile;
+	const struct pn_listener *listener;
+	int fd;
+	enum pn_session_state state;
+	enum pn_session_wait wait;
+	bool is_pumping;          /* guards against re-entry through synchronous callbacks */
+	bool is_tls;
+	bool is_handshake_counted;
+	bool is_lingering_wanted; /* the last words may not be lost to a RST */
+	bool has_peer_closed;
+	bool is_source_counted;
+	bool is_auth_challenged;
+	struct pn_op recv_op;
+	struct pn_op send_op;
+	struct pn_op close_op;
+	struct pn_timer timer;
+	uint64_t deadline_ms;     /* the timer re-arms itself when this moved on: no timer work per octet */
+	uint32_t source_ticket;
+	struct pn_id id;
+	struct sockaddr_in6 peer;
+	uint64_t started_ms;
+
+	struct pn_record *record;
+	struct pn_tls_conn *tls_conn;
+	struct pn_tls_facts *tls; /* NULL before TLS */
+	struct pn_buf cipher_backlog;
+	struct pn_buf plain_backlog;
+	struct pn_buf out;        /* protected octets to send next */
+	struct pn_buf sending;    /* protected octets in the kernel's hands */
+
+	struct pn_smtp_server smtp;
+	struct pn_smtp_server_settings smtp_settings; /* own copy: auth_mechanisms may change between sessions */
+
+	uint32_t token;           /* of the event that waits */
+	struct pn_auth_exchange *auth;
+	struct pn_auth_user *user;
+	enum pn_reply delayed_reply;
+	uint32_t auth_failures;
+
+	struct pn_spool_txn *txn;
+	struct pn_id message_id;
+	uint64_t data_started_ms;
+	const char *close_reason;
+	uint64_t bytes_in, bytes_out;
+	uint32_t messages, recipients;
+	char peer_text[INET6_ADDRSTRLEN];
+};
+
+struct pn_acceptor {
+	struct pn_session_service *svc;
+	const struct pn_listener *listener;
+	struct pn_op op;
+	struct pn_timer retry;
+	struct sockaddr_in6 addr;
+	socklen_t addr_len;
+};
+
+struct pn_session_service {
+	struct pn_loop *loop;
+	struct pn_session_shared *shared;
+	struct pn_session_profile *profile;
+	struct pn_spool_writer *writer;
+	struct pn_list sessions;
+	size_t session_count;
+	struct pn_buf replies;        /* scratch: plaintext replies of the session that is being pumped */
+	struct pn_acceptor *acceptors;
+	size_t acceptor_count;
+	bool is_draining;
+	bool is_drain_over;
+	struct pn_timer drain_timer;
+	struct pn_timer drain_poll;
+	void (*drain_done)(void *ctx);
+	void *drain_ctx;
+	pn_counter counters[PN_SESSION_COUNTER_COUNT];
+	struct pn_counter_block counter_block;
+};
+
+#define PN_COUNT(svc, name) pn_counter_add(&(svc)->counters[PN_SESSION_C_##name], 1)
+
+/* accept.c */
+void pn_acceptor_start(struct pn_acceptor *a);
+bool pn_acceptors_are_idle(const struct pn_session_service *svc);
+
+/* session.c: life */
+struct pn_session *pn_session_new(struct pn_session_service *svc, const struct pn_listener *listener, int fd, const struct sockaddr_in6 *peer);
+void pn_session_begin(struct pn_session *s);
+/* Ends the session: sends what is in out (close_notify first), then closes. `reason` is a literal for the log. Idempotent. */
+void pn_session_close(struct pn_session *s, const char *reason, bool is_lingering_wanted);
+/* As close, without waiting for anything to be sent. */
+void pn_session_kill(struct pn_session *s, const char *reason);
+/* Frees once nothing is in flight. */
+void pn_session_check_dead(struct pn_session *s);
+/* Sets when the session times out, from now. */
+void pn_session_set_deadline(struct pn_session *s, uint64_t delay_ms);
+void pn_session_touch(struct pn_session *s);
+void pn_session_drain_one(struct pn_session *s);
+void pn_service_check_drained(struct pn_session_service *svc);
+
+/* session_io.c */
+void pn_session_arm_recv(struct pn_session *s);
+void pn_session_pump(struct pn_session *s);
+void pn_session_resume(struct pn_session *s);
+/* Seals the scratch replies and sends. */
+void pn_session_flush(struct pn_session *s);
+void pn_session_send(struct pn_session *s);
+
+/* session_tls.c */
+int pn_session_tls_start(struct pn_session *s);
+/* Goes on with the handshake; true: done and the session is OPEN with `in` advanced to the first record. */
+bool pn_session_tls_input(struct pn_session *s, struct pn_slice *in);
+void pn_session_handshake_over(struct pn_session *s);
+
+/* session_events.c */
+void pn_session_on_event(struct pn_session *s, const struct pn_smtp_event *ev);
+void pn_session_resolve(struct pn_session *s, enum pn_reply reply, struct pn_slice text);
+void pn_session_drop_message(struct pn_session *s);
+
+/* session_auth.c */
+void pn_session_on_auth(struct pn_session *s, const struct pn_smtp_event *ev);
+void pn_session_auth_drop(struct pn_session *s);
+void pn_session_auth_delay_over(struct pn_session *s);
+
+/* session_log.c */
+void pn_session_log_closed(const struct pn_session *s);
+void pn_session_log_message(const struct pn_session *s, const struct pn_envelope *e, uint64_t size_bytes, enum pn_reply reply, int error);
+const char *pn_session_peer_text(struct pn_session *s);
+
+#endif
