@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * admin.c - the control socket's thread: one client at a time, one request each, everything bounded in size and time.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <postern/base/log.h>
+
+#include "admin_internal.h"
+
+#define CLIENT_TIMEOUT_S 5
+
+json_t *pn_admin_answer_error(const char *text)
+{
+	return json_pack("{s:b,s:s}", "ok", 0, "error", text);
+}
+
+static json_t *answer_action(const struct pn_admin *a, const char *command, const char *id)
+{
+	if (strcmp(command, "queue-retry") == 0)
+		return pn_admin_answer_queue_action(a, PN_RELAY_RETRY, id);
+	if (strcmp(command, "queue-hold") == 0)
+		return pn_admin_answer_queue_action(a, PN_RELAY_HOLD, id);
+	if (strcmp(command, "queue-remove") == 0)
+		return pn_admin_answer_queue_action(a, PN_RELAY_REMOVE, id);
+	return pn_admin_answer_error("unknown command");
+}
+
+static json_t *answer(const struct pn_admin *a, const char *text, size_t len)
+{
+	json_error_t error;
+	json_t *request = json_loadb(text, len, JSON_DISABLE_EOF_CHECK, &error);
+	const char *command = json_string_value(json_object_get(request, "command"));
+	const char *id = json_string_value(json_object_get(request, "id"));
+	json_t *reply;
+	if (!command) {
+		reply = pn_admin_answer_error("the request is not a JSON object with a command");
+	} else if (strcmp(command, "status") == 0) {
+		reply = pn_admin_answer_status(a);
+	} else if (strcmp(command, "reload") == 0) {
+		a->settings.reload(a->settings.reload_ctx);
+		reply = json_pack("{s:b}", "ok", 1);
+	} else if (strcmp(command, "queue-list") == 0) {
+		json_int_t limit = json_integer_value(json_object_get(request, "limit"));
+		reply = pn_admin_answer_queue_list(a, limit > 0 && limit < PN_ADMIN_LIST_MAX ? (uint32_t)limit : PN_ADMIN_LIST_MAX);
+	} else if (!id) {
+		reply = pn_admin_answer_error("the command needs an id");
+	} else if (strcmp(command, "queue-show") == 0) {
+		reply = pn_admin_answer_queue_show(a, id);
+	} else {
+		reply = answer_action(a, command, id);
+	}
+	json_decref(request);
+	return reply ? reply : pn_admin_answer_error("out of memory");
+}
+
+static size_t read_line(int fd, char *line, size_t size)
+{
+	size_t len = 0;
+	while (len < size) {
+		ssize_t n = recv(fd, line + len, size - len, 0);
+		if (n <= 0)
+			break;
+		len += (size_t)n;
+		if (memchr(line, '\n', len))
+			break;
+	}
+	return len;
+}
+
+static int write_chunk(const char *data, size_t len, void *ctx)
+{
+	int fd = *(int *)ctx;
+	while (len > 0) {
+		ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
+		if (n <= 0)
+			return -1;
+		data += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+static void serve_client(const struct pn_admin *a, int fd)
+{
+	struct timeval timeout = {.tv_sec = CLIENT_TIMEOUT_S};
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+	char line[PN_ADMIN_REQUEST_MAX_BYTES];
+	size_t len = read_line(fd, line, sizeof(line));
+	if (len == 0)
+		return;
+	json_t *reply = answer(a, line, len);
+	if (reply && json_dump_callback(reply, write_chunk, &fd, JSON_INDENT(2)) == 0)
+		(void)write_chunk("\n", 1, &fd);
+	json_decref(reply);
+}
+
+static void *thread_main(void *arg)
+{
+	struct pn_admin *a = arg;
+	(void)pthread_setname_np(pthread_self(), "admin");
+	for (;;) {
+		struct pollfd fds[2] = {{.fd = a->stop_fd, .events = POLLIN}, {.fd = a->settings.listen_fd, .events = POLLIN}};
+		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+			break;
+		if (fds[0].revents != 0)
+			break;
+		if (!(fds[1].revents & POLLIN))
+			continue;
+		int fd = accept4(a->settings.listen_fd, NULL, NULL, SOCK_CLOEXEC);
+		if (fd >= 0) {
+			serve_client(a, fd);
+			(void)close(fd);
+		} else if (errno == EMFILE || errno == ENFILE) {
+			/* No descriptor now: leave the client in the backlog for a moment instead of spinning. */
+			(void)poll(fds, 1, 200);
+		}
+	}
+	return NULL;
+}
+
+struct pn_admin *pn_admin_start(const struct pn_admin_settings *settings, struct pn_error *err)
+{
+	struct pn_admin *a = calloc(1, sizeof(*a));
+	if (!a) {
+		(void)pn_error_set(err, "out of memory");
+		return NULL;
+	}
+	a->settings = *settings;
+	a->stop_fd = eventfd(0, EFD_CLOEXEC);
+	int rc = a->stop_fd < 0 ? errno : pthread_create(&a->thread, NULL, thread_main, a);
+	if (rc != 0) {
+		(void)pn_error_set(err, "control socket: %s", strerror(rc));
+		if (a->stop_fd >= 0)
+			(void)close(a->stop_fd);
+		free(a);
+		return NULL;
+	}
+	return a;
+}
+
+void pn_admin_stop(struct pn_admin *a)
+{
+	if (!a)
+		return;
+	uint64_t one = 1;
+	if (write(a->stop_fd, &one, sizeof(one)) == (ssize_t)sizeof(one))
+		pthread_join(a->thread, NULL);
+	(void)close(a->stop_fd);
+	free(a);
+}
