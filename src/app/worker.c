@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * worker.c - the unprivileged process: takes the hand-over, drops privileges, recovers the spool, sandboxes itself, serves, drains.
+ *
+ * Order matters: privileges go before the first thread or ring; the spool is recovered before anything is accepted; the sandbox closes before any octet
+ * from a peer is read. SIGTERM (from the parent) drains. When the parent dies the worker is killed (PR_SET_PDEATHSIG): every promise is on disk.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <postern/admin/admin.h>
+#include <postern/base/clock.h>
+#include <postern/base/log.h>
+#include <postern/version.h>
+
+#include "app.h"
+
+struct worker {
+	int sock;
+	int signal_fd;
+	struct pn_handover handover;
+	struct pn_config *config;
+	struct pn_app_settings settings;
+	struct pn_listener *listeners;  /* loop_count views of listener_count each */
+	size_t listener_count;
+	int control_fd;
+	struct pn_tls_tickets *tickets;
+	struct pn_spool *spool;
+	struct pn_auth *auth;
+	struct pn_sources *sources;
+	struct pn_relay *relay;
+	struct pn_session_shared shared;
+	struct pn_session_profile *profile;
+	struct pn_loop_threads *loops;
+	struct pn_admin *admin;
+	uint32_t features;
+	uint64_t recovered;
+	struct {
+		_Atomic uint32_t sessions_max, handshakes_max, sessions_per_source_max, connections_per_minute_max;
+	} live;
+};
+
+static void submit(struct pn_spool_entry *entry, void *ctx)
+{
+	pn_relay_submit(((struct worker *)ctx)->relay, entry);
+}
+
+static void on_recovered(struct pn_spool_entry *entry, void *ctx)
+{
+	struct worker *w = ctx;
+	w->recovered++;
+	pn_relay_submit(w->relay, entry);
+}
+
+static enum pn_log_class log_level(enum pn_config_log_level level)
+{
+	switch (level) {
+	case PN_CONFIG_LOG_DEBUG:
+		return PN_LOG_DEBUG;
+	case PN_CONFIG_LOG_INFO:
+		return PN_LOG_INFO;
+	case PN_CONFIG_LOG_WARN:
+		return PN_LOG_WARN;
+	case PN_CONFIG_LOG_ERROR:
+		return PN_LOG_ERROR;
+	}
+	return PN_LOG_INFO;
+}
+
+static int start_log(struct worker *w, struct pn_error *err)
+{
+	const struct pn_config *c = w->config;
+	struct pn_log_settings s = {.format = c->log.format == PN_CONFIG_LOG_JSON ? PN_LOG_JSON : PN_LOG_LOGFMT,
+	                            .level_min = log_level(c->log.level),
+	                            .path = c->log.file,
+	                            .ring_slots = c->log.ring_slots};
+	int rc = pn_log_start(&s);
+	return rc == 0 ? 0 : pn_error_set(err, "log: %s: %s", c->log.file[0] != '\0' ? c->log.file : "stderr", strerror(-rc));
+}
+
+static struct pn_config *config_from(const struct pn_handover *h, struct pn_error *err)
+{
+	struct pn_slice text = pn_handover_get(h, "config");
+	struct pn_config *c = text.ptr ? pn_config_parse((const char *)text.ptr, "handed-over configuration", stderr) : NULL;
+	if (!c)
+		(void)pn_error_set(err, "the handed-over configuration cannot be read");
+	return c;
+}
+
+/* Every loop sees every listener; of a `reuseport` address each loop has a socket of its own. */
+static int map_listeners(struct worker *w, struct pn_error *err)
+{
+	const struct pn_config *c = w->config;
+	uint32_t loops = w->settings.loop_count;
+	size_t fd = 0;
+	for (size_t i = 0; i < c->listener_count; i++)
+		w->listener_count += c->listeners[i].address_count;
+	w->listeners = calloc((size_t)loops * w->listener_count + 1, sizeof(w->listeners[0]));
+	if (!w->listeners)
+		return pn_error_set(err, "out of memory");
+	size_t n = 0;
+	for (size_t i = 0; i < c->listener_count; i++) {
+		const struct pn_config_listener *l = &c->listeners[i];
+		for (size_t a = 0; a < l->address_count; a++, n++) {
+			for (uint32_t loop = 0; loop < loops; loop++) {
+				if (fd >= w->handover.fd_count)
+					return pn_error_set(err, "the hand-over lacks descriptors");
+				w->listeners[loop * w->listener_count + n] = (struct pn_listener){
+					.name = l->name, .fd = w->handover.fds[fd], .is_implicit_tls = l->tls == PN_CONFIG_TLS_IMPLICIT};
+				if (l->reuseport)
+					fd++;
+			}
+			if (!l->reuseport)
+				fd++;
+		}
+	}
+	if (fd >= w->handover.fd_count)
+		return pn_error_set(err, "the hand-over lacks the control socket");
+	w->control_fd = w->handover.fds[fd];
+	return 0;
+}
+
+static struct pn_session_profile *make_profile(struct worker *w, const struct pn_config *c, const struct pn_handover *h, struct pn_error *err)
+{
+	struct pn_session_profile values;
+	pn_app_profile_values(c, &values);
+	values.tls = pn_app_tls_server(c, h, w->tickets, err);
+	if (!values.tls)
+		return NULL;
+	struct pn_session_profile *p = pn_session_profile_new(&values);
+	pn_tls_server_unref(values.tls);
+	if (!p)
+		(void)pn_error_set(err, "out of memory");
+	return p;
+}
+
+static int open_stores(struct worker *w, struct pn_error *err)
+{
+	int rc = pn_spool_open(&w->settings.spool, &w->spool, err);
+	if (rc != 0)
+		return -1;
+	if (pn_relay_new(&w->settings.relay, w->spool, &w->relay, err) != 0)
+		return -1;
+	uint64_t start = pn_clock_mono_ms();
+	if (pn_spool_recover(w->spool, on_recovered, w, err) != 0)
+		return -1;
+	pn_logf(PN_LOG_INFO, "recovery", "%llu messages found in %s in %llu ms", (unsigned long long)w->recovered, w->settings.spool.path,
+	        (unsigned long long)(pn_clock_mono_ms() - start));
+	pn_spool_on_orphan(w->spool, submit, w);
+	w->auth = pn_auth_new(&w->settings.auth, err);
+	if (!w->auth)
+		return -1;
+	w->sources = pn_sources_new(w->config->limits.sources_max);
+	return w->sources ? 0 : pn_error_set(err, "out of memory");
+}
+
+/* dirname(3) writes into its argument; the texts live as long as the process. */
+static const char *parent_of(const char *path)
+{
+	char *copy = strdup(path);
+	return copy ? dirname(copy) : "/nonexistent";
+}
+
+static void sandbox(struct worker *w)
+{
+	const struct pn_config *c = w->config;
+	struct pn_sandbox s = {0};
+	s.writable[s.writable_count++] = c->spool.path;
+	for (size_t i = 0; i < c->upstream_count && s.writable_count < PN_ARRAY_SIZE(s.writable) - 2; i++) {
+		if (c->upstreams[i].kind == PN_CONFIG_UPSTREAM_MAILDIR)
+			s.writable[s.writable_count++] = c->upstreams[i].maildir;
+	}
+	if (c->log.file[0] != '\0')
+		s.writable[s.writable_count++] = parent_of(c->log.file);
+	static const char *const readable[] = {"/etc/resolv.conf", "/run/systemd/resolve", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services", "/etc/localtime",
+	                                       "/usr/share/zoneinfo", "/etc/host.conf", "/etc/gai.conf", "/dev/urandom", "/sys/devices/system/cpu"};
+	for (size_t i = 0; i < PN_ARRAY_SIZE(readable); i++)
+		s.readable[s.readable_count++] = readable[i];
+	s.readable[s.readable_count++] = parent_of(c->auth.user_file);
+	pn_sandbox_enter(&s);
+}
+
+static void ask_reload(void *ctx)
+{
+	char c = 'L';
+	(void)send(((struct worker *)ctx)->sock, &c, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static size_t limits(void *ctx, struct pn_admin_limit *out, size_t max)
+{
+	struct worker *w = ctx;
+	struct pn_spool_stats st;
+	pn_spool_stats(w->spool, &st);
+	uint64_t sessions = atomic_load_explicit(&w->shared.sessions, memory_order_relaxed);
+	uint64_t handshakes = atomic_load_explicit(&w->shared.handshakes, memory_order_relaxed);
+	const struct pn_admin_limit all[] = {
+		{"limits.sessions_max", w->live.sessions_max, sessions, "session", "refused_sessions_max"},
+		{"limits.handshakes_max", w->live.handshakes_max, handshakes, "session", "refused_handshakes_max"},
+		{"limits.sessions_per_source_max", w->live.sessions_per_source_max, 0, "session", "refused_source_sessions"},
+		{"limits.connections_per_source_per_minute_max", w->live.connections_per_minute_max, 0, "session", "refused_source_rate"},
+		{"spool.messages_max", w->settings.spool.queue_messages_max, st.messages, "session", "spool_refusals"},
+		{"spool.memory_max_bytes", w->settings.spool.memory_max_bytes, st.memory_bytes, NULL, NULL},
+		{"spool.free_space_min_bytes", w->settings.spool.free_space_min_bytes, st.free_bytes, "session", "spool_refusals"},
+	};
+	size_t count = PN_ARRAY_SIZE(all) < max ? PN_ARRAY_SIZE(all) : max;
+	memcpy(out, all, count * sizeof(all[0]));
+	return count;
+}
+
+/* What the admin thread shows may change with a reload while it reads. */
+static void show_limits(struct worker *w, const struct pn_session_profile *p)
+{
+	w->live.sessions_max = p->sessions_max;
+	w->live.handshakes_max = p->handshakes_max;
+	w->live.sessions_per_source_max = p->sessions_per_source_max;
+	w->live.connections_per_minute_max = p->connections_per_source_per_minute_max;
+}
+
+static int start_serving(struct worker *w, struct pn_error *err)
+{
+	w->profile = make_profile(w, w->config, &w->handover, err);
+	if (!w->profile || pn_relay_start(w->relay, err) != 0)
+		return -1;
+	show_limits(w, w->profile);
+	w->shared = (struct pn_session_shared){
+		.spool = w->spool, .auth = w->auth, .sources = w->sources, .submit = submit, .submit_ctx = w};
+	struct pn_loop_threads_settings t = {.config = w->config,
+	                                     .app = &w->settings,
+	                                     .shared = &w->shared,
+	                                     .profile = w->profile,
+	                                     .listeners = w->listeners,
+	                                     .listener_count = w->listener_count};
+	w->loops = pn_loop_threads_start(&t, err);
+	if (!w->loops)
+		return -1;
+	struct pn_admin_settings a = {.listen_fd = w->control_fd,
+	                              .relay = w->relay,
+	                              .spool = w->spool,
+	                              .started_wall_ms = pn_clock_wall_ms(),
+	                              .version = PN_VERSION,
+	                              .hostname = w->config->hostname,
+	                              .features = w->features & ~w->settings.features_disabled,
+	                              .limits = limits,
+	                              .limits_ctx = w,
+	                              .reload = ask_reload,
+	                              .reload_ctx = w};
+	w->admin = pn_admin_start(&a, err);
+	return w->admin ? 0 : -1;
+}
+
+static int start(struct worker *w, const struct pn_identity *id, pid_t parent_pid, struct pn_error *err)
+{
+	if (pn_privileges_drop(id, err) != 0)
+		return -1;
+	/* After the change of user, which clears it. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 || getppid() != parent_pid)
+		return pn_error_set(err, "the parent is gone");
+	int rc = pn_handover_recv(w->sock, &w->handover);
+	if (rc != 0)
+		return pn_error_set(err, "hand-over: %s", strerror(-rc));
+	w->config = config_from(&w->handover, err);
+	if (!w->config || start_log(w, err) != 0)
+		return -1;
+	if (pn_net_probe(&w->features, err) != 0)
+		return -1;
+	if (pn_app_settings_make(&w->settings, w->config, &w->handover, err) != 0 || map_listeners(w, err) != 0)
+		return -1;
+	w->tickets = pn_tls_tickets_new(w->config->tls.ticket_key_lifetime_s);
+	if (!w->tickets)
+		return pn_error_set(err, "out of memory");
+	if (open_stores(w, err) != 0)
+		return -1;
+	sandbox(w);
+	return start_serving(w, err);
+}
+
+static void say(struct worker *w, char c)
+{
+	(void)send(w->sock, &c, 1, MSG_NOSIGNAL);
+}
+
+/* A new configuration: everything is made first; only then are the loops told. What needs a restart was refused by the parent already. */
+static void reload(struct worker *w)
+{
+	struct pn_handover h;
+	struct pn_error err = {0};
+	int rc = pn_handover_recv(w->sock, &h);
+	if (rc != 0) {
+		pn_logf(PN_LOG_ERROR, "reload", "hand-over: %s", strerror(-rc));
+		say(w, 'E');
+		return;
+	}
+	struct pn_config *c = config_from(&h, &err);
+	struct pn_session_profile *p = c ? make_profile(w, c, &h, &err) : NULL;
+	if (!p || pn_auth_reload(w->auth, &err) != 0) {
+		pn_logf(PN_LOG_ERROR, "reload", "refused, nothing changed: %s", err.text);
+		pn_session_profile_unref(p);
+		say(w, 'E');
+	} else {
+		pn_loop_threads_set_profile(w->loops, p);
+		pn_session_profile_unref(w->profile);
+		w->profile = p;
+		show_limits(w, p);
+		pn_log_reopen();
+		pn_logf(PN_LOG_INFO, "reload", "done: certificates, TLS, users, limits and timeouts are in force for new sessions");
+		say(w, 'K');
+	}
+	pn_config_free(c);
+	pn_handover_clear(&h);
+}
+
+/* Until SIGTERM, or until the parent closes its end. */
+static void serve(struct worker *w)
+{
+	for (;;) {
+		struct pollfd fds[2] = {{.fd = w->sock, .events = POLLIN}, {.fd = w->signal_fd, .events = POLLIN}};
+		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+			return;
+		if (fds[1].revents & POLLIN)
+			return;
+		if (fds[0].revents & POLLIN) {
+			char c;
+			if (recv(w->sock, &c, 1, MSG_PEEK) <= 0)
+				return;
+			reload(w);
+		} else if (fds[0].revents & (POLLHUP | POLLERR)) {
+			return;
+		}
+	}
+}
+
+static void stop(struct worker *w)
+{
+	uint32_t timeout_ms = w->config->limits.drain_timeout_s * 1000u;
+	uint64_t start_ms = pn_clock_mono_ms();
+	pn_logf(PN_LOG_INFO, "drain", "no new sessions; transactions may finish for up to %u s", w->config->limits.drain_timeout_s);
+	pn_loop_threads_drain(w->loops, timeout_ms);
+	uint64_t used = pn_clock_mono_ms() - start_ms;
+	/* Deliveries in progress get what is left of the time, and at least a moment to end cleanly. */
+	pn_admin_stop(w->admin);
+	pn_relay_stop(w->relay, used + 1000 < timeout_ms ? timeout_ms - used : 1000);
+	pn_loop_threads_free(w->loops);
+	pn_relay_free(w->relay);
+	pn_auth_free(w->auth);
+	pn_sources_free(w->sources);
+	pn_spool_close(w->spool);
+	pn_session_profile_unref(w->profile);
+	pn_tls_tickets_free(w->tickets);
+	pn_app_settings_clear(&w->settings);
+	free(w->listeners);
+	pn_logf(PN_LOG_INFO, "stop", "everything promised is delivered or in the spool");
+	pn_log_stop();
+	pn_config_free(w->config);
+	pn_handover_clear(&w->handover);
+}
+
+static int signals_open(void)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	/* Blocked here, before any thread exists, so that every thread inherits it. SIGINT and SIGHUP of a terminal are the parent's to interpret. */
+	if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
+		return -1;
+	sigdelset(&set, SIGINT);
+	sigdelset(&set, SIGHUP);
+	(void)signal(SIGPIPE, SIG_IGN);
+	return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+int pn_worker_run(int sock, const struct pn_identity *id, pid_t parent_pid)
+{
+	struct worker w = {.sock = sock, .control_fd = -1};
+	struct pn_error err = {0};
+	w.signal_fd = signals_open();
+	if (w.signal_fd < 0 || start(&w, id, parent_pid, &err) != 0) {
+		pn_logf(PN_LOG_ERROR, "start", "%s", err.text);
+		pn_log_stop();
+		return PN_EXIT_CONFIG;
+	}
+	say(&w, 'R');
+	serve(&w);
+	stop(&w);
+	(void)close(w.signal_fd);
+	return PN_EXIT_OK;
+}
