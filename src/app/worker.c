@@ -26,6 +26,8 @@
 
 #include "app.h"
 
+#define TICKET_ROTATION_MS (600 * 1000)
+
 struct worker {
 	int sock;
 	int signal_fd;
@@ -131,6 +133,16 @@ static int map_listeners(struct worker *w, struct pn_error *err)
 	return 0;
 }
 
+static void log_certificate_warnings(const struct pn_tls_server *server)
+{
+	for (size_t i = 0; i < pn_tls_server_certificate_count(server); i++) {
+		struct pn_tls_certificate_info info;
+		pn_tls_server_certificate_info(server, i, &info);
+		if (info.warning[0] != '\0')
+			pn_logf(PN_LOG_WARN, "certificate", "%s: %s", info.path, info.warning);
+	}
+}
+
 static struct pn_session_profile *make_profile(struct worker *w, const struct pn_config *c, const struct pn_handover *h, struct pn_error *err)
 {
 	struct pn_session_profile values;
@@ -138,6 +150,7 @@ static struct pn_session_profile *make_profile(struct worker *w, const struct pn
 	values.tls = pn_app_tls_server(c, h, w->tickets, err);
 	if (!values.tls)
 		return NULL;
+	log_certificate_warnings(values.tls);
 	struct pn_session_profile *p = pn_session_profile_new(&values);
 	pn_tls_server_unref(values.tls);
 	if (!p)
@@ -325,8 +338,13 @@ static void serve(struct worker *w)
 {
 	for (;;) {
 		struct pollfd fds[2] = {{.fd = w->sock, .events = POLLIN}, {.fd = w->signal_fd, .events = POLLIN}};
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+		int n = poll(fds, 2, TICKET_ROTATION_MS);
+		if (n < 0 && errno != EINTR)
 			return;
+		if (n == 0)
+			pn_tls_tickets_rotate(w->tickets); /* old keys vanish even while nobody connects */
+		if (n <= 0)
+			continue;
 		if (fds[1].revents & POLLIN)
 			return;
 		if (fds[0].revents & POLLIN) {
