@@ -32,7 +32,7 @@ static void log_tls(struct pn_log_line *l, const struct pn_tls_facts *tls)
 	if (tls->group[0] != '\0')
 		pn_log_str(l, "group", tls->group);
 	if (tls->sni[0] != '\0')
-		pn_log_str(l, "sni", tls->sni);
+		pn_log_str(l, tls->is_sni_unknown ? "sni_unknown" : "sni", tls->sni);
 	pn_log_str(l, "resumed", tls->is_resumed ? "yes" : "no");
 }
 

@@ -112,6 +112,7 @@ class Gateway:
         self.upstreams = upstreams
         self.env = dict(os.environ, **(env or {}))
         self.process = None
+        self.preexec = None  # called in the child before the gateway starts
         (self.dir / "run").mkdir(exist_ok=True)
         if certificates is None:
             certificates = [make_certificate(self.dir)]
@@ -191,7 +192,7 @@ class Gateway:
         offset = self.log_path.stat().st_size if self.log_path.exists() else 0
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([POSTERN, "serve", "-c", str(self.conf)], stderr=log, stdout=log, stdin=subprocess.DEVNULL, env=self.env,
-                                            start_new_session=True)
+                                            start_new_session=True, preexec_fn=self.preexec)
         if wait:
             self.wait_ready(offset)
         return self

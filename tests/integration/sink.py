@@ -43,7 +43,7 @@ class Session:
             raise Gone
         if text is CUT:
             self.sock.sendall(b"354 go ahead\r\n")
-            self.file.read(20000)
+            self.file.read1(1000)
             raise Gone
         if text is None:
             text = self.greeting(stage) if stage in ("ehlo", "lhlo", "helo") else USUAL[stage]

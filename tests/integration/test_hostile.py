@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import os
+import resource
 import socket
 import ssl
 import time
@@ -167,6 +168,24 @@ def test_session_limits():
             refused += code == 421
             w.close()
         assert refused >= 2 and g.counter("session", "refused_source_rate") == refused
+
+
+def test_out_of_descriptors():
+    """EMFILE at accept: those inside are served, new ones wait in the kernel and get their turn; nothing spins or ends."""
+    with Gateway({"limits": {"sessions_max": 1000, "handshakes_max": 1000, "sessions_per_source_max": 0, "connections_per_source_per_minute_max": 0}},
+                 start=False) as g:
+        g.preexec = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (120, 120))
+        g.start()
+        inside = g.session()
+        held = [socket.create_connection(("127.0.0.1", g.port_starttls), timeout=30) for _ in range(150)]
+        inside.submit(message("inside"))
+        assert "only 120 open files are allowed" in g.log_text()
+        for h in held:
+            h.close()
+        inside.close()
+        honest(g)
+        assert g.counter("session", "accept_paused") > 0
+        g.wait_delivered(3)
 
 
 def test_one_byte_at_a_time():
