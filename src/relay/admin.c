@@ -2,8 +2,10 @@
 /*
  * admin.c - requests on their way through the workers: list, and the search for one message.
  *
- * The first worker also empties the shared queue into its own backlog, so that every waiting message is in some worker's hands when it is looked for. A message
- * can still move from a worker that has not been asked to one that has: a search goes round a few times before it says that there is none.
+ * The first worker also empties the shared queue into its own backlog, so that every waiting
+ * message is in some worker's hands when it is looked for. A message can still move from a worker
+ * that has not been asked to one that has: a search goes round a few times before it says that
+ * there is none.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -87,9 +89,10 @@ static void list_worker(struct pn_worker *w, struct pn_admin_request *r)
 {
 	PN_LIST_FOR_EACH(node, &w->jobs) {
 		const struct pn_job *job = pn_container_of(node, struct pn_job, node);
+		enum pn_relay_item_state state =
+			job->state == PN_JOB_WAITING ? PN_RELAY_ITEM_WAITING : PN_RELAY_ITEM_ACTIVE;
 		if (!job->is_final && !job->is_entry_gone)
-			list_add(w, r, job->entry, job->state == PN_JOB_WAITING ? PN_RELAY_ITEM_WAITING : PN_RELAY_ITEM_ACTIVE,
-			         job->pool ? job->pool->settings->name : NULL);
+			list_add(w, r, job->entry, state, job->pool ? job->pool->settings->name : NULL);
 	}
 	PN_LIST_FOR_EACH(node, &w->settling)
 		list_add(w, r, pn_container_of(node, struct pn_settling, node)->entry, PN_RELAY_ITEM_DEFERRED, NULL);
@@ -173,8 +176,9 @@ void pn_admin_failed(struct pn_worker *w, struct pn_admin_request *r, int result
 static void admin_start(struct pn_admin_request *r)
 {
 	struct pn_relay *relay = r->relay;
-	/* One for the request and one for this call, which is in pn_loop_post for a moment after the request may have ended.
-	 * seq_cst: before the look at is_serving; pairs with pn_relay_stop */
+	/* One for the request and one for this call, which is in pn_loop_post for a moment after
+	 * the request may have ended. seq_cst: before the look at is_serving; pairs with
+	 * pn_relay_stop */
 	atomic_fetch_add_explicit(&relay->admin_active, 2, memory_order_seq_cst);
 	/* seq_cst: pairs with the stores in pn_relay_start and pn_relay_stop */
 	if (!atomic_load_explicit(&relay->is_serving, memory_order_seq_cst))
@@ -217,8 +221,8 @@ void pn_relay_queue_show(struct pn_relay *relay, const struct pn_id *id, pn_rela
 	admin_start(r);
 }
 
-void pn_relay_queue_action(struct pn_relay *relay, enum pn_relay_action action, const struct pn_id *id, pn_relay_action_fn fn,
-                           void *ctx)
+void pn_relay_queue_action(struct pn_relay *relay, enum pn_relay_action action, const struct pn_id *id,
+                           pn_relay_action_fn fn, void *ctx)
 {
 	struct pn_admin_request *r = calloc(1, sizeof(*r));
 	if (!r) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * admin.h - requests of the control socket, inside the workers. A request is one object that goes from worker to worker as a posted task, so it has one owner at
- * any time; on the worker that has the message it may ride on a job.
+ * admin.h - requests of the control socket, inside the workers. A request is one object that goes
+ * from worker to worker as a posted task, so it has one owner at any time; on the worker that has
+ * the message it may ride on a job.
  */
 #ifndef PN_RELAY_ADMIN_H
 #define PN_RELAY_ADMIN_H

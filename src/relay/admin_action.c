@@ -2,8 +2,9 @@
 /*
  * admin_action.c - show, retry, hold and remove, on the worker that has the message.
  *
- * A message at rest is taken out of its list and becomes a job of its own that loads it, does the one thing, and (hold, remove) records it. A message whose attempt is in
- * progress gets the wish attached: it is fulfilled when the attempt is recorded, for what is still owed then.
+ * A message at rest is taken out of its list and becomes a job of its own that loads it, does the
+ * one thing, and (hold, remove) records it. A message whose attempt is in progress gets the wish
+ * attached: it is fulfilled when the attempt is recorded, for what is still owed then.
  */
 #include <errno.h>
 

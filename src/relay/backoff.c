@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* backoff.c - see backoff.h. RFC 5321 4.5.4.1: delay a retry after a failure; jitter keeps the retries of an outage from coming back at once. */
+/* backoff.c - see backoff.h. RFC 5321 4.5.4.1: delay a retry after a failure; jitter keeps the
+ * retries of an outage from coming back at once. */
 #include "backoff.h"
 
 uint64_t pn_backoff_delay_ms(const struct pn_backoff *b, uint32_t attempts, struct pn_prng *prng)

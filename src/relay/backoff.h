@@ -13,7 +13,8 @@ struct pn_backoff {
 	uint32_t jitter_percent; /* 0..90 */
 };
 
-/* Delay after the `attempts`-th failed attempt (1 = the first one), within +- jitter of min(first * factor^(attempts-1), max). */
+/* Delay after the `attempts`-th failed attempt (1 = the first one), within +- jitter of min(first *
+ * factor^(attempts-1), max). */
 uint64_t pn_backoff_delay_ms(const struct pn_backoff *b, uint32_t attempts, struct pn_prng *prng);
 
 #endif

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * connection.c - the life of a connection: making, timing, ending. What goes over it is in connection_io.c.
+ * connection.c - the life of a connection: making, timing, ending. What goes over it is in
+ * connection_io.c.
  *
- * Each phase has a timer that the peer's octets do not restart (only a change of phase, or content that it takes, does), so a peer that sends or
- * reads one octet now and then is bounded too; a transaction as a whole has a deadline.
+ * Each phase has a timer that the peer's octets do not restart (only a change of phase, or content
+ * that it takes, does), so a peer that sends or reads one octet now and then is bounded too; a
+ * transaction as a whole has a deadline.
  */
 #include "connection.h"
 
@@ -89,13 +91,14 @@ static uint64_t conn_busy_timeout_s(const struct pn_conn *conn)
 	const struct pn_upstream_settings *u = conn->pool->settings;
 	enum pn_smtp_stage stage = pn_smtp_client_stage(conn->client);
 	uint32_t rcpts = conn->job ? conn->job->transaction.recipient_count : 0;
+	bool is_all_sent = conn->is_body_ended && pn_conn_backlog(conn) == 0;
 	if (stage == PN_STAGE_RCPT || (stage == PN_STAGE_BODY && conn->pool->settings->kind == PN_UPSTREAM_LMTP))
 		return (uint64_t)u->command_timeout_s * (1 + rcpts / CONN_RCPTS_PER_TIMEOUT) +
 		       (stage == PN_STAGE_BODY ? u->data_end_timeout_s : 0);
 	if (stage == PN_STAGE_DATA)
 		return u->data_start_timeout_s;
 	if (stage == PN_STAGE_BODY)
-		return conn->is_body_ended && pn_conn_backlog(conn) == 0 ? u->data_end_timeout_s : u->data_block_timeout_s;
+		return is_all_sent ? u->data_end_timeout_s : u->data_block_timeout_s;
 	return u->command_timeout_s;
 }
 
@@ -149,7 +152,8 @@ static void conn_on_connect(struct pn_loop *loop, struct pn_op *op, int res)
 	}
 	if (res == -ECANCELED)
 		res = -ETIMEDOUT;
-	snprintf(conn->failure_text, sizeof(conn->failure_text), "connect to %s: %s", conn->address_text, strerror(-res));
+	snprintf(conn->failure_text, sizeof(conn->failure_text), "connect to %s: %s", conn->address_text,
+	         strerror(-res));
 	close(conn->fd);
 	conn->fd = -1;
 	conn_connect(conn);
@@ -167,7 +171,8 @@ static void conn_connect(struct pn_conn *conn)
 		pn_address_format(conn->address_text, &conn->address);
 		conn->fd = socket(conn->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		if (conn->fd < 0) {
-			snprintf(conn->failure_text, sizeof(conn->failure_text), "socket for %s: %s", conn->address_text,
+			snprintf(conn->failure_text, sizeof(conn->failure_text), "socket for %s: %s",
+			         conn->address_text,
 			         strerror(errno));
 			continue;
 		}
@@ -341,7 +346,8 @@ void pn_conn_close(struct pn_conn *conn)
 	if (conn->state == PN_CONN_CLOSING)
 		return;
 	conn_leave_idle(conn);
-	/* What is left of a transaction stays here: a final dot sent now would deliver what was declared lost. */
+	/* What is left of a transaction stays here: a final dot sent now would deliver what was
+	 * declared lost. */
 	if (conn->state != PN_CONN_BUSY)
 		pn_conn_send_last(conn);
 	conn->state = PN_CONN_CLOSING;
@@ -396,7 +402,8 @@ void pn_conn_try_finish(struct pn_conn *conn)
 static void conn_refused(struct pn_conn *conn, bool is_host_failure)
 {
 	struct pn_job *job = conn->job;
-	bool is_tls_fallback = conn->state == PN_CONN_HANDSHAKE && conn->pool->settings->tls == PN_UPSTREAM_TLS_OPPORTUNISTIC;
+	bool is_tls_fallback = conn->state == PN_CONN_HANDSHAKE &&
+			conn->pool->settings->tls == PN_UPSTREAM_TLS_OPPORTUNISTIC;
 	if (is_tls_fallback) {
 		/* RFC 7435 3: with opportunistic security plaintext is better than no mail. */
 		conn->host->tls_broken_until_ms = pn_loop_now_ms(conn_loop(conn)) + CONN_TLS_BROKEN_MS;

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * connection.h - one connection to an upstream host: name, TCP, TLS, session, transactions, quiet end.
+ * connection.h - one connection to an upstream host: name, TCP, TLS, session, transactions, quiet
+ * end.
  *
- * Belongs to its pool. While a job has it (job != NULL) its events go to part.c: pn_part_ready, _refused, _body, _writable, _done,
- * _lost. Nothing is sent from inside an event: output collects in `plain` and the worker's batch hook seals and sends it, because an opened slice of a
- * record is only valid until the thread's next record call.
+ * Belongs to its pool. While a job has it (job != NULL) its events go to part.c: pn_part_ready,
+ * _refused, _body, _writable, _done, _lost. Nothing is sent from inside an event: output collects
+ * in `plain` and the worker's batch hook seals and sends it, because an opened slice of a record is
+ * only valid until the thread's next record call.
  *
- * Life: a connection is freed only when its descriptor is closed and no op of it is in the kernel (finish).
+ * Life: a connection is freed only when its descriptor is closed and no op of it is in the kernel
+ * (finish).
  */
 #ifndef PN_RELAY_CONNECTION_H
 #define PN_RELAY_CONNECTION_H
@@ -74,7 +77,8 @@ size_t pn_conn_backlog(const struct pn_conn *conn);
 /* The job is done with it: kept for others, or quit. */
 void pn_conn_release(struct pn_conn *conn);
 /* Cuts it off; a running transaction is lost. `is_host_failure` counts against the host. */
-void pn_conn_fail(struct pn_conn *conn, uint16_t subject, uint16_t detail, bool is_host_failure, const char *fmt, ...) PN_PRINTF(5, 6);
+void pn_conn_fail(struct pn_conn *conn, uint16_t subject, uint16_t detail, bool is_host_failure, const char *fmt,
+                  ...) PN_PRINTF(5, 6);
 /* QUIT, then close. */
 void pn_conn_quit(struct pn_conn *conn);
 /* Closes without a word to anybody. */

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * connection_io.c - octets in and out of a connection: receive, open, feed the SMTP client, act on its events; seal and send.
+ * connection_io.c - octets in and out of a connection: receive, open, feed the SMTP client, act on
+ * its events; seal and send.
  *
- * conn_drive() is the only caller of pn_smtp_client_step. Output is sealed and sent by the batch hook (pn_conn_flush), never while a slice
- * that a record gave is in use. Events of a closing connection are dropped: the loops below look at the state after each call.
+ * conn_drive() is the only caller of pn_smtp_client_step. Output is sealed and sent by the batch
+ * hook (pn_conn_flush), never while a slice that a record gave is in use. Events of a closing
+ * connection are dropped: the loops below look at the state after each call.
  */
 #include <errno.h>
 #include <string.h>
@@ -36,6 +38,13 @@ size_t pn_conn_backlog(const struct pn_conn *conn)
 
 /* ---- TLS ---- */
 
+/* RFC 4954 14: who asks for the password must have proved its name. */
+static bool conn_is_auth_unsafe(const struct pn_conn *conn)
+{
+	const struct pn_upstream_settings *u = conn->pool->settings;
+	return u->auth_user && !u->auth_without_tls && !conn->facts.is_verified;
+}
+
 static void conn_handshake_done(struct pn_conn *conn, struct pn_slice rest)
 {
 	bool is_starttls = conn->record != NULL;
@@ -50,6 +59,11 @@ static void conn_handshake_done(struct pn_conn *conn, struct pn_slice rest)
 	conn->record = record;
 	conn->state = PN_CONN_SETUP;
 	pn_pool_count(conn->pool, PN_UPSTREAM_C_tls_handshakes, 1);
+	if (conn_is_auth_unsafe(conn)) {
+		pn_conn_fail(conn, 7, 5, true, "the certificate of %s is not verified: no password is sent there",
+		             conn->address_text);
+		return;
+	}
 	if (is_starttls)
 		pn_smtp_client_tls_started(conn->client, &conn->plain);
 	pn_conn_timer_update(conn, true);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * dns.c - see dns.h. c-ares tells which sockets it wants watched; each is polled through the loop, and one timer serves its retries.
+ * dns.c - see dns.h. c-ares tells which sockets it wants watched; each is polled through the loop,
+ * and one timer serves its retries.
  *
- * A poll op may still be in the kernel when c-ares closes the socket: the slot is cancelled and only used again after its
- * last completion. Only A and AAAA are asked for; MX is not: upstreams are configured.
+ * A poll op may still be in the kernel when c-ares closes the socket: the slot is cancelled and
+ * only used again after its last completion. Only A and AAAA are asked for; MX is not: upstreams
+ * are configured.
  */
 #include "dns.h"
 

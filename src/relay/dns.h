@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * dns.h - addresses of configured upstream names: c-ares driven by the worker's loop, with a cache of bounded life beside each name.
+ * dns.h - addresses of configured upstream names: c-ares driven by the worker's loop, with a cache
+ * of bounded life beside each name.
  *
- * /etc/hosts is looked at too. Address literals need no query. A pn_dns_name lives as long as the pn_dns. One thread.
+ * /etc/hosts is looked at too. Address literals need no query. A pn_dns_name lives as long as the
+ * pn_dns. One thread.
  */
 #ifndef PN_RELAY_DNS_H
 #define PN_RELAY_DNS_H
@@ -35,7 +37,8 @@ struct pn_dns_request {
 	pn_dns_fn fn;
 };
 
-/* NULL with err. `queries` and `failures` are counters of the caller. Any thread may have called pn_dns_library_init before. */
+/* NULL with err. `queries` and `failures` are counters of the caller. Any thread may have called
+ * pn_dns_library_init before. */
 struct pn_dns *pn_dns_new(struct pn_loop *loop, pn_counter *queries, pn_counter *failures, struct pn_error *err);
 /* Ends every query (requests are called with no address) and begins to let go of sockets. */
 void pn_dns_stop(struct pn_dns *dns);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * job.c - the steps of a message in progress: load, plan, one part after the other, decide, report, record, end.
+ * job.c - the steps of a message in progress: load, plan, one part after the other, decide, report,
+ * record, end.
  *
- * job_run() is the only place that takes a step; everything else says where to go on (pn_job_go) and returns. Whatever goes wrong here, the entry ends in
- * exactly one place: recorded as final, in the schedule, parked, or handed over.
+ * job_run() is the only place that takes a step; everything else says where to go on (pn_job_go)
+ * and returns. Whatever goes wrong here, the entry ends in exactly one place: recorded as final, in
+ * the schedule, parked, or handed over.
  */
 #include "job.h"
 
@@ -62,7 +64,8 @@ static void job_leave_pool(struct pn_job *job)
 	job->pool = NULL;
 }
 
-void pn_job_start(struct pn_worker *w, struct pn_spool_entry *entry, struct pn_pool *reserved, struct pn_admin_request *admin)
+void pn_job_start(struct pn_worker *w, struct pn_spool_entry *entry, struct pn_pool *reserved,
+                  struct pn_admin_request *admin)
 {
 	struct pn_job *job = job_new(w);
 	if (!job) {
@@ -119,7 +122,8 @@ static void job_end(struct pn_job *job)
 
 /* ---- loading ---- */
 
-/* What cannot be read now is tried again later; what is damaged is kept for a human to look at, and does not come back by itself. */
+/* What cannot be read now is tried again later; what is damaged is kept for a human to look at, and
+ * does not come back by itself. */
 static void job_load_failed(struct pn_job *job, int error)
 {
 	struct pn_worker *w = job->worker;

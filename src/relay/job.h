@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * job.h - one message in progress in a worker: loaded, split by upstream, tried, reported, recorded.
+ * job.h - one message in progress in a worker: loaded, split by upstream, tried, reported,
+ * recorded.
  *
- * A job goes from step to step through its own deferred task (pn_job_go), so no step runs inside another's callback. Results collect in
- * job->rcpts; only job_outcome.c decides what they mean. All memory of an attempt is the job's arena and the reader's.
+ * A job goes from step to step through its own deferred task (pn_job_go), so no step runs inside
+ * another's callback. Results collect in job->rcpts; only job_outcome.c decides what they mean. All
+ * memory of an attempt is the job's arena and the reader's.
  */
 #ifndef PN_RELAY_JOB_H
 #define PN_RELAY_JOB_H
@@ -22,7 +24,8 @@ struct pn_pool;
 struct pn_report;
 struct pn_worker;
 
-/* Recipients that one attempt takes on; the others follow in the next, at once. Bounds the memory of a job. */
+/* Recipients that one attempt takes on; the others follow in the next, at once. Bounds the memory
+ * of a job. */
 #define PN_JOB_RCPTS_MAX 5000u
 #define PN_JOB_ARENA_MAX_BYTES (8u << 20)
 
@@ -132,7 +135,8 @@ struct pn_settling {
 
 /* ---- job.c ---- */
 /* Takes the entry. Never fails: without memory the entry is deferred. `admin` may be NULL. */
-void pn_job_start(struct pn_worker *w, struct pn_spool_entry *entry, struct pn_pool *reserved, struct pn_admin_request *admin);
+void pn_job_start(struct pn_worker *w, struct pn_spool_entry *entry, struct pn_pool *reserved,
+                  struct pn_admin_request *admin);
 /* Runs the job's next step soon. */
 void pn_job_go(struct pn_job *job, enum pn_job_state state);
 /* The current part is decided (or is not going to be tried). */
@@ -153,7 +157,8 @@ void pn_job_record(struct pn_job *job);
 /* Verdict of a reply: first digit decides (RFC 5321 4.2), none or 421 is as 4yz (3.8). */
 enum pn_verdict pn_verdict_of_reply(const struct pn_smtp_reply_info *reply);
 /* Gives all recipients of the part the same local result, e.g. {4,4,1} "connect ...". Text is copied. */
-void pn_part_set_all(struct pn_job *job, struct pn_part *part, enum pn_verdict verdict, const struct pn_smtp_reply_info *reply,
+void pn_part_set_all(struct pn_job *job, struct pn_part *part, enum pn_verdict verdict,
+                     const struct pn_smtp_reply_info *reply,
                      struct pn_slice remote_mta);
 /* One log line for each run of recipients with the same result; counts them. */
 void pn_part_log(struct pn_job *job, const struct pn_part *part, const struct pn_conn *conn);

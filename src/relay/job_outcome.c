@@ -2,8 +2,9 @@
 /*
  * job_outcome.c - what an attempt came to: verdicts, lifetime, the record in the journal, the log.
  *
- * Order on disk: reports first (report.c), then the outcome that says `bounced`; only when that is durable are the reports queued. So after a crash
- * in between the report is found again undelivered, and by its id it is not written a second time.
+ * Order on disk: reports first (report.c), then the outcome that says `bounced`; only when that is
+ * durable are the reports queued. So after a crash in between the report is found again
+ * undelivered, and by its id it is not written a second time.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -62,7 +63,8 @@ static void log_reply(struct pn_log_line *line, const struct pn_smtp_reply_info 
 	if (reply->code != 0)
 		pn_log_u64(line, "code", reply->code);
 	if (reply->enhanced[0] != 0) {
-		snprintf(status, sizeof(status), "%u.%u.%u", reply->enhanced[0], reply->enhanced[1], reply->enhanced[2]);
+		snprintf(status, sizeof(status), "%u.%u.%u", reply->enhanced[0], reply->enhanced[1],
+		         reply->enhanced[2]);
 		pn_log_str(line, "status", status);
 	}
 	pn_log_slice(line, "reply", reply->text);
@@ -118,8 +120,9 @@ void pn_part_log(struct pn_job *job, const struct pn_part *part, const struct pn
 /* ---- verdicts ---- */
 
 /*
- * Older than the lifetime by both clocks: the workers' own, which no step moves, and the wall clock now. A step forward
- * only moves the second, one back makes the first believe that new mail is old; neither makes mail expire early.
+ * Older than the lifetime by both clocks: the workers' own, which no step moves, and the wall clock
+ * now. A step forward only moves the second, one back makes the first believe that new mail is old;
+ * neither makes mail expire early.
  */
 static bool job_is_older(const struct pn_job *job, uint64_t age_s)
 {
@@ -201,7 +204,8 @@ static struct pn_slice record_last_reply(struct pn_job *job, char out[512])
 		if (reply->code != 0)
 			len += snprintf(out, 512, "%u ", reply->code);
 		if (reply->enhanced[0] != 0)
-			len += snprintf(out + len, 512 - (size_t)len, "%u.%u.%u ", reply->enhanced[0], reply->enhanced[1],
+			len += snprintf(out + len, 512 - (size_t)len, "%u.%u.%u ", reply->enhanced[0],
+			                reply->enhanced[1],
 			                reply->enhanced[2]);
 		size_t text = pn_min_size(reply->text.len, 512 - (size_t)len);
 		if (text > 0)

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * job_plan.c - which recipients go where: the pending ones, grouped by upstream, in parts of one transaction each.
+ * job_plan.c - which recipients go where: the pending ones, grouped by upstream, in parts of one
+ * transaction each.
  *
- * RFC 5321 4.5.4.1: one copy for all recipients of the same host. Parts are tried one after the other (a job has one reader); those whose
- * upstream has room first. When only full upstreams are left the message goes on as a bare entry on the list of one of them.
+ * RFC 5321 4.5.4.1: one copy for all recipients of the same host. Parts are tried one after the
+ * other (a job has one reader); those whose upstream has room first. When only full upstreams are
+ * left the message goes on as a bare entry on the list of one of them.
  */
 #include <errno.h>
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * maildir.c - delivery into a Maildir through the ring: tmp/NAME is written and synced, renamed to new/NAME, and new is synced once
- * for all recipients (and all deliveries of the worker that wait at that moment). Only then are they delivered.
+ * maildir.c - delivery into a Maildir through the ring: tmp/NAME is written and synced, renamed to
+ * new/NAME, and new is synced once for all recipients (and all deliveries of the worker that wait
+ * at that moment). Only then are they delivered.
  *
- * Lines end with LF in the file. Memory: one buffer for each delivery in progress. A recipient that fails (disk full) does not stop the others.
+ * Lines end with LF in the file. Memory: one buffer for each delivery in progress. A recipient that
+ * fails (disk full) does not stop the others.
  */
 #include "maildir.h"
 
@@ -199,7 +201,8 @@ static void delivery_on_rename(struct pn_loop *loop, struct pn_op *op, int res)
 
 static void delivery_rename(struct pn_maildir_delivery *d, unsigned flags)
 {
-	pn_loop_renameat(delivery_loop(d), &d->op, delivery_on_rename, d->maildir->tmp_fd, d->name, d->maildir->new_fd, d->name,
+	pn_loop_renameat(delivery_loop(d), &d->op, delivery_on_rename, d->maildir->tmp_fd, d->name,
+	                 d->maildir->new_fd, d->name,
 	                 flags);
 }
 
@@ -311,7 +314,8 @@ static void delivery_on_write(struct pn_loop *loop, struct pn_op *op, int res)
 	delivery_pump(d);
 }
 
-/* Reads until there is enough to write, writes, and so on to the end. One of the two is under way at any time. */
+/* Reads until there is enough to write, writes, and so on to the end. One of the two is under way
+ * at any time. */
 static void delivery_pump(struct pn_maildir_delivery *d)
 {
 	struct pn_job *job = d->job;
@@ -330,7 +334,8 @@ static void delivery_pump(struct pn_maildir_delivery *d)
 		return;
 	}
 	d->is_writing = true;
-	pn_loop_write(delivery_loop(d), &d->op, delivery_on_write, d->fd, pn_buf_ptr(&d->out), (uint32_t)pn_buf_len(&d->out),
+	pn_loop_write(delivery_loop(d), &d->op, delivery_on_write, d->fd, pn_buf_ptr(&d->out),
+	              (uint32_t)pn_buf_len(&d->out),
 	              d->offset, false);
 }
 
@@ -339,7 +344,8 @@ static int delivery_head(struct pn_maildir_delivery *d)
 {
 	struct pn_slice from = d->job->message->envelope.reverse_path;
 	struct pn_slice to = delivery_rcpt(d)->recipient->address;
-	return pn_buf_printf(&d->out, "Return-Path: <%.*s>\nDelivered-To: %.*s\n", (int)from.len, (const char *)from.ptr,
+	return pn_buf_printf(&d->out, "Return-Path: <%.*s>\nDelivered-To: %.*s\n", (int)from.len,
+	                     (const char *)from.ptr,
 	                     (int)to.len, (const char *)to.ptr);
 }
 

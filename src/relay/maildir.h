@@ -2,8 +2,9 @@
 /*
  * maildir.h - the built-in upstream: one Maildir, one file for each recipient.
  *
- * A file's name is made of the message id, the recipient's place in the envelope and constants; no octet of a peer is in a path. It is the same in
- * every attempt, so a retry finds what an earlier one has finished instead of delivering twice.
+ * A file's name is made of the message id, the recipient's place in the envelope and constants; no
+ * octet of a peer is in a path. It is the same in every attempt, so a retry finds what an earlier
+ * one has finished instead of delivering twice.
  */
 #ifndef PN_RELAY_MAILDIR_H
 #define PN_RELAY_MAILDIR_H
@@ -21,7 +22,8 @@ struct pn_maildir;
 /* Makes the folders where missing. NULL with err. Blocking; before threads. */
 struct pn_maildir *pn_maildir_new(const struct pn_upstream_settings *settings, struct pn_error *err);
 void pn_maildir_free(struct pn_maildir *m);
-/* Looks into cur for files of recovered messages (kind 0 in `known`), adds them with kind 1 + upstream. Blocking; before threads. */
+/* Looks into cur for files of recovered messages (kind 0 in `known`), adds them with kind 1 +
+ * upstream. Blocking; before threads. */
 void pn_maildir_find_known(const struct pn_maildir *m, uint32_t upstream, struct pn_known *known);
 
 void pn_maildir_name(char out[PN_MAILDIR_NAME_SIZE], const struct pn_id *id, uint32_t index);

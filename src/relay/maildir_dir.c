@@ -67,7 +67,8 @@ void pn_maildir_name(char out[PN_MAILDIR_NAME_SIZE], const struct pn_id *id, uin
 {
 	char text[PN_ID_TEXT_LEN + 1];
 	pn_id_format(text, id);
-	snprintf(out, PN_MAILDIR_NAME_SIZE, "%" PRIu64 ".M%sR%" PRIu32 ".postern", pn_id_time_ms(id) / 1000, text, index);
+	snprintf(out, PN_MAILDIR_NAME_SIZE, "%" PRIu64 ".M%sR%" PRIu32 ".postern", pn_id_time_ms(id) / 1000, text,
+	         index);
 }
 
 bool pn_maildir_name_parse(const char *name, struct pn_id *ret_id, uint32_t *ret_index)

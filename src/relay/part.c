@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * part.c - one transaction of a job over a connection: getting one, streaming the content with backpressure, taking the results.
+ * part.c - one transaction of a job over a connection: getting one, streaming the content with
+ * backpressure, taking the results.
  *
- * The content goes reader -> SMTP client -> connection in pieces, and the next piece is only asked for while little waits to be sent, so any size
- * costs bounded memory. A reader call may be out when the upstream ends the transaction; the part is over only when it has returned.
+ * The content goes reader -> SMTP client -> connection in pieces, and the next piece is only asked
+ * for while little waits to be sent, so any size costs bounded memory. A reader call may be out
+ * when the upstream ends the transaction; the part is over only when it has returned.
  *
- * A connection that had served before and is found dead at MAIL is no failure (RFC 5321 3.8: the server may close an idle session): once, a new one is taken.
+ * A connection that had served before and is found dead at MAIL is no failure (RFC 5321 3.8: the
+ * server may close an idle session): once, a new one is taken.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -266,7 +269,7 @@ static bool part_push(struct pn_job *job)
 			job->is_body = false;
 	}
 	if (rc < 0 && rc != -ENOBUFS)
-		pn_conn_fail(job->conn, 3, 0, false, "out of memory");
+		pn_conn_fail(job->conn, 3, 0, false, "the content cannot be sent: %s", strerror(-rc));
 	return rc == 0;
 }
 

@@ -2,10 +2,12 @@
 /*
  * queue.c - the way from the sessions to the relay workers.
  *
- * Sleeping and waking must not miss each other. A submitter makes the entry visible, then raises `pending`, then looks at `sleepers`; a
- * worker raises its bit in `sleepers`, then looks at `pending`. All four are sequentially consistent, so in their single order one of the two
- * sees the other: the submitter takes the bit (and wakes), or the worker sees the entry (and takes its own bit back). Whoever takes the bit
- * is the only one to wake that worker. The spool is the truth: what lies here is lost in a crash and found again by recovery.
+ * Sleeping and waking must not miss each other. A submitter makes the entry visible, then raises
+ * `pending`, then looks at `sleepers`; a worker raises its bit in `sleepers`, then looks at
+ * `pending`. All four are sequentially consistent, so in their single order one of the two sees the
+ * other: the submitter takes the bit (and wakes), or the worker sees the entry (and takes its own
+ * bit back). Whoever takes the bit is the only one to wake that worker. The spool is the truth:
+ * what lies here is lost in a crash and found again by recovery.
  */
 #include "queue.h"
 

@@ -2,7 +2,8 @@
 /*
  * relay.c - settings with their defaults, making and ending the workers, the door for entries.
  *
- * Before pn_relay_start every entry is a recovered one: it goes straight into some worker's schedule or backlog, round robin, without any I/O.
+ * Before pn_relay_start every entry is a recovered one: it goes straight into some worker's
+ * schedule or backlog, round robin, without any I/O.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -189,7 +190,8 @@ static int relay_init(struct pn_relay *relay, const struct pn_relay_settings *se
 	return 0;
 }
 
-int pn_relay_new(const struct pn_relay_settings *settings, struct pn_spool *spool, struct pn_relay **ret, struct pn_error *err)
+int pn_relay_new(const struct pn_relay_settings *settings, struct pn_spool *spool, struct pn_relay **ret,
+                 struct pn_error *err)
 {
 	struct pn_relay *relay = calloc(1, sizeof(*relay));
 	if (!relay) {

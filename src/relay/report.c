@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * report.c - bounces and other notifications (RFC 3464): which recipients, which id, and the message text into the spool.
+ * report.c - bounces and other notifications (RFC 3464): which recipients, which id, and the
+ * message text into the spool.
  *
- * One report for each action (failed, delayed, relayed, delivered), one after the other. A report about failures that cannot be stored takes the failure
- * back: those recipients stay owed and are tried again, for a message that vanishes without a word would break the promise.
- * RFC 5321 6.1: from <>, to the reverse-path only, and never about a message from <>.
+ * One report for each action (failed, delayed, relayed, delivered), one after the other. A report
+ * about failures that cannot be stored takes the failure back: those recipients stay owed and are
+ * tried again, for a message that vanishes without a word would break the promise. RFC 5321 6.1:
+ * from <>, to the reverse-path only, and never about a message from <>.
  */
 #include "report.h"
 
@@ -84,7 +86,8 @@ static void report_collect(struct pn_report *rp, enum pn_dsn_action action)
 	}
 }
 
-struct pn_id pn_report_id(const struct pn_id *original, enum pn_dsn_action action, const struct pn_job_rcpt *const *rcpts, size_t count)
+struct pn_id pn_report_id(const struct pn_id *original, enum pn_dsn_action action,
+                          const struct pn_job_rcpt *const *rcpts, size_t count)
 {
 	uint8_t chain[PN_SHA256_LEN + 4 + PN_SHA256_LEN] = {0};
 	uint8_t digest[PN_SHA256_LEN];
@@ -178,7 +181,8 @@ static int report_commit(struct pn_report *rp)
 {
 	const struct pn_envelope *original = &rp->job->message->envelope;
 	struct pn_edit_list no_edits = {0};
-	struct pn_recipient rcpt = {.address = original->reverse_path, .notify = PN_DSN_NOTIFY_NEVER}; /* RFC 3461 6.1 */
+	struct pn_recipient rcpt = {.address = original->reverse_path,
+	                            .notify = PN_DSN_NOTIFY_NEVER}; /* RFC 3461 6.1 */
 	struct pn_envelope e = {
 		.id = rp->dsn.report_id,
 		.received_wall_ms = pn_worker_wall_ms(rp->job->worker),
@@ -321,7 +325,8 @@ static void report_pump(struct pn_report *rp)
 
 static void report_status(const struct pn_report *rp, const struct pn_job_rcpt *r, uint16_t out[3])
 {
-	static const uint16_t classes[] = {[PN_DSN_FAILED] = 5, [PN_DSN_DELAYED] = 4, [PN_DSN_DELIVERED] = 2, [PN_DSN_RELAYED] = 2};
+	static const uint16_t classes[] = {[PN_DSN_FAILED] = 5, [PN_DSN_DELAYED] = 4, [PN_DSN_DELIVERED] = 2,
+	                                   [PN_DSN_RELAYED] = 2};
 	out[0] = classes[rp->action];
 	out[1] = out[2] = 0;
 	if (r->verdict == PN_VERDICT_EXPIRED) {
@@ -356,7 +361,8 @@ static void report_fill(struct pn_report *rp)
 	rp->dsn = (struct pn_dsn){
 		.hostname = s->hostname,
 		.postmaster = s->postmaster,
-		.report_id = pn_report_id(&job->entry->id, rp->action, (const struct pn_job_rcpt *const *)rp->rcpts, rp->count),
+		.report_id = pn_report_id(&job->entry->id, rp->action,
+		                          (const struct pn_job_rcpt *const *)rp->rcpts, rp->count),
 		.now_wall_ms = now_ms,
 		.envelope = &m->envelope,
 		.recipients = rp->recipients,

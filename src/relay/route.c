@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * route.c - recipient domain -> upstream, by a hash table of the configured domains (ASCII case ignored).
+ * route.c - recipient domain -> upstream, by a hash table of the configured domains (ASCII case
+ * ignored).
  *
- * A domain ".example.org" stands for every name below example.org, the nearest parent wins. A recipient without domain (postmaster) and
- * every other domain go to the one upstream that names no domains. No name is resolved here.
+ * A domain ".example.org" stands for every name below example.org, the nearest parent wins. A
+ * recipient without domain (postmaster) and every other domain go to the one upstream that names no
+ * domains. No name is resolved here.
  */
 #include "route.h"
 

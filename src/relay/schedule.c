@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* schedule.c - see schedule.h. entry->heap_index always names the entry's own place, so that removal is logarithmic. */
+/* schedule.c - see schedule.h. entry->heap_index always names the entry's own place, so that
+ * removal is logarithmic. */
 #include "schedule.h"
 
 #include <stdlib.h>

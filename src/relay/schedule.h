@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * schedule.h - the deferred and held messages of one worker: a binary heap of entries by time of the next attempt.
+ * schedule.h - the deferred and held messages of one worker: a binary heap of entries by time of
+ * the next attempt.
  *
- * Costs one pointer beside the entry. Times are wall-clock milliseconds of the worker's own (step-free) clock. Held entries are kept here too and are
- * never due. When no memory can be had for the heap, entries wait on a list and are due after a minute.
+ * Costs one pointer beside the entry. Times are wall-clock milliseconds of the worker's own
+ * (step-free) clock. Held entries are kept here too and are never due. When no memory can be had
+ * for the heap, entries wait on a list and are due after a minute.
  */
 #ifndef PN_RELAY_SCHEDULE_H
 #define PN_RELAY_SCHEDULE_H

@@ -2,9 +2,11 @@
 /*
  * upstream.c - see upstream.h: choice and health of hosts, shares, who gets a free connection.
  *
- * A host that could not be brought to a session is left alone for a time that doubles (circuit breaker); then one connection probes it. A transaction that fails
- * says nothing about the host: a single poisonous message must not stop the others. The upstream is down when no host may be tried and no connection
- * of it lives; messages for it are then deferred at once, without waiting for timeouts.
+ * A host that could not be brought to a session is left alone for a time that doubles (circuit
+ * breaker); then one connection probes it. A transaction that fails says nothing about the host: a
+ * single poisonous message must not stop the others. The upstream is down when no host may be tried
+ * and no connection of it lives; messages for it are then deferred at once, without waiting for
+ * timeouts.
  */
 #include "upstream.h"
 

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * upstream.h - one worker's view of one upstream: its hosts and their health, its connections, who waits for one.
+ * upstream.h - one worker's view of one upstream: its hosts and their health, its connections, who
+ * waits for one.
  *
- * A worker never lets one upstream have more than job_max of its attempts: what comes beyond is parked as bare entries, so that a slow or dead
- * upstream costs the others nothing. Of connections_max each worker has a share; a worker whose share is none hands the entry over to `home`.
+ * A worker never lets one upstream have more than job_max of its attempts: what comes beyond is
+ * parked as bare entries, so that a slow or dead upstream costs the others nothing. Of
+ * connections_max each worker has a share; a worker whose share is none hands the entry over to
+ * `home`.
  */
 #ifndef PN_RELAY_UPSTREAM_H
 #define PN_RELAY_UPSTREAM_H
@@ -77,7 +80,8 @@ void pn_pool_leave(struct pn_pool *pool);
 bool pn_pool_has_room(const struct pn_pool *pool);
 
 /* `tried`: bits of hosts that this attempt has tried; `is_fresh`: no connection that was used before. */
-enum pn_acquire pn_pool_acquire(struct pn_pool *pool, struct pn_job *job, uint32_t tried, bool is_fresh, struct pn_conn **ret);
+enum pn_acquire pn_pool_acquire(struct pn_pool *pool, struct pn_job *job, uint32_t tried, bool is_fresh,
+                                struct pn_conn **ret);
 /* Wakes those who wait: one, or all when nothing is left to wait for. */
 void pn_pool_dispatch(struct pn_pool *pool);
 void pn_pool_wake_all(struct pn_pool *pool);

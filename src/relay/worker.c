@@ -2,9 +2,11 @@
 /*
  * worker.c - the relay worker's thread: where work comes from, where entries wait, how it ends.
  *
- * Work is taken while there is room for attempts: entries parked for an upstream that has room again, then deferred ones that are due and new ones in turns.
- * Draining: nothing new is started, attempts in progress finish or are cut at the deadline; then connections say QUIT, journal and writer come
- * to rest, and the loop stops. Entries that are left are forgotten in memory; the spool has them.
+ * Work is taken while there is room for attempts: entries parked for an upstream that has room
+ * again, then deferred ones that are due and new ones in turns. Draining: nothing new is started,
+ * attempts in progress finish or are cut at the deadline; then connections say QUIT, journal and
+ * writer come to rest, and the loop stops. Entries that are left are forgotten in memory; the spool
+ * has them.
  */
 #include "worker.h"
 
@@ -52,7 +54,9 @@ static void schedule_timer_set(struct pn_worker *w)
 		return;
 	}
 	uint64_t delay_ms = next_ms > now_ms ? next_ms - now_ms : 0;
-	pn_loop_timer_set(w->loop, &w->schedule_timer, delay_ms < WORKER_SCHEDULE_MAX_MS ? delay_ms : WORKER_SCHEDULE_MAX_MS);
+	if (delay_ms > WORKER_SCHEDULE_MAX_MS)
+		delay_ms = WORKER_SCHEDULE_MAX_MS;
+	pn_loop_timer_set(w->loop, &w->schedule_timer, delay_ms);
 }
 
 static void worker_on_schedule(struct pn_timer *timer)
@@ -281,8 +285,8 @@ static bool worker_is_at_rest(const struct pn_worker *w)
 {
 	/* acquire: pairs with the release that ends a request in admin.c */
 	return w->job_count == 0 && pn_list_is_empty(&w->settling) &&
-	       atomic_load_explicit(&w->relay->admin_active, memory_order_acquire) == 0 && !pn_journal_is_busy(w->journal) &&
-	       !pn_spool_writer_is_busy(w->writer);
+	       atomic_load_explicit(&w->relay->admin_active, memory_order_acquire) == 0 &&
+	       !pn_journal_is_busy(w->journal) && !pn_spool_writer_is_busy(w->writer);
 }
 
 void pn_worker_progress(struct pn_worker *w)
@@ -454,7 +458,8 @@ void *pn_worker_main(void *ctx)
 		worker_pump(w);
 		int rc = pn_loop_run(w->loop);
 		if (rc < 0) {
-			/* The ring is broken; what is in memory is on disk too, and the parent starts anew. */
+			/* The ring is broken; what is in memory is on disk too, and the parent
+			 * starts anew. */
 			pn_logf(PN_LOG_ERROR, "relay", "%s: the loop failed: %s", w->name, strerror(-rc));
 			abort();
 		}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * worker.h - one relay worker: thread, loop, and all that belongs to them. Everything but `inbox`, the tasks posted to it, `start` and the
- * counters is touched by its own thread only.
+ * worker.h - one relay worker: thread, loop, and all that belongs to them. Everything but `inbox`,
+ * the tasks posted to it, `start` and the counters is touched by its own thread only.
  */
 #ifndef PN_RELAY_WORKER_H
 #define PN_RELAY_WORKER_H
@@ -99,7 +99,8 @@ uint64_t pn_worker_wall_ms(const struct pn_worker *w);
 void pn_worker_pump_later(struct pn_worker *w);
 /* Puts an entry where its time and flags want it. */
 void pn_worker_schedule(struct pn_worker *w, struct pn_spool_entry *entry);
-/* Where an entry that is still owed waits: parked for an upstream (NULL: none), at the worker that serves it, or by its time. */
+/* Where an entry that is still owed waits: parked for an upstream (NULL: none), at the worker that
+ * serves it, or by its time. */
 void pn_worker_place(struct pn_worker *w, struct pn_spool_entry *entry, struct pn_pool *park);
 /* Defers in memory only, by the retry schedule (for what could not be recorded). */
 void pn_worker_defer(struct pn_worker *w, struct pn_spool_entry *entry);

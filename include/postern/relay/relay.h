@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * relay.h - carries stored messages to their next hop: queue, workers, upstream connections, Maildir, outcomes, bounces.
+ * relay.h - carries stored messages to their next hop: queue, workers, upstream connections,
+ * Maildir, outcomes, bounces.
  *
- * Life: pn_relay_new (one thread, before the sandbox: makes Maildirs), pn_relay_submit for each recovered entry, pn_relay_start
- * (makes the worker threads), pn_relay_submit from any thread while serving, pn_relay_stop, pn_relay_free, then pn_spool_close.
+ * Life: pn_relay_new (one thread, before the sandbox: makes Maildirs), pn_relay_submit for each
+ * recovered entry, pn_relay_start (makes the worker threads), pn_relay_submit from any thread while
+ * serving, pn_relay_stop, pn_relay_free, then pn_spool_close.
  *
- * Each worker is a thread with its own loop, spool writer (for reports), journal, readers, name resolver and connections; workers share only
- * the queue. A message has one holder at a time: queue, worker's backlog, job (an attempt in progress), schedule (deferred or held),
- * or the list of an upstream that is at its limit. Entries move between them by pointer; nothing is copied and nothing is lost on the way.
+ * Each worker is a thread with its own loop, spool writer (for reports), journal, readers, name
+ * resolver and connections; workers share only the queue. A message has one holder at a time:
+ * queue, worker's backlog, job (an attempt in progress), schedule (deferred or held), or the list
+ * of an upstream that is at its limit. Entries move between them by pointer; nothing is copied and
+ * nothing is lost on the way.
  *
- * Ids of reports (bounces and other notifications) carry the node number PN_RELAY_REPORT_NODE; no gateway may have it as its own
- * (config: node <= 65534).
+ * Ids of reports (bounces and other notifications) carry the node number PN_RELAY_REPORT_NODE; no
+ * gateway may have it as its own (config: node <= 65534).
  */
 #ifndef POSTERN_RELAY_RELAY_H
 #define POSTERN_RELAY_RELAY_H
@@ -50,15 +54,17 @@ struct pn_upstream_settings {
 	const struct pn_upstream_host *hosts; /* 1..PN_RELAY_HOSTS_MAX; none for Maildir */
 	size_t host_count;
 	uint16_t port;                       /* [25; implicit TLS 465; LMTP 24] */
-	const char *const *domains;          /* recipient domains routed here ("example.org"; ".example.org" for all below it); none: default upstream */
+	/* Recipient domains routed here ("example.org"; ".example.org" for all below it); none: the
+	 * default upstream. */
+	const char *const *domains;
 	size_t domain_count;
 	enum pn_upstream_tls tls;
 	struct pn_tls_client *tls_client;    /* borrowed; needed unless TLS_NONE */
 	bool is_verify_required;             /* the certificate must match verify_name; as told to tls_client */
 	const char *verify_name;             /* [the host's name] reference identity and SNI (RFC 7817) */
 	const char *auth_user;               /* NULL: no AUTH */
-	const char *auth_password;
-	bool auth_without_tls;
+	const char *auth_password;           /* sent only where the certificate matches, required or not */
+	bool auth_without_tls;               /* ... or anywhere */
 	const char *helo_name;               /* [relay's hostname] */
 	bool is_chunking_used;               /* BDAT where offered (RFC 3030) */
 	uint32_t connections_max;            /* [20] of all workers together; 1 or more */
@@ -83,7 +89,7 @@ struct pn_relay_settings {
 	const int *cpus;                     /* worker_count of them, -1 = not pinned; or NULL */
 	uint32_t features_disabled;          /* PN_NET_FEATURE_* for the workers' loops */
 	uint32_t queue_ring_entries;         /* [4096] power of two */
-	uint32_t jobs_max;                   /* [128] attempts in progress in one worker; raised to twice the upstreams */
+	uint32_t jobs_max;                   /* [128] attempts in progress in a worker; at least twice the upstreams */
 	uint32_t retry_first_s;              /* [60] */
 	uint32_t retry_max_s;                /* [3600] */
 	uint32_t retry_factor_percent;       /* [200] each delay is this share of the one before */
@@ -92,20 +98,26 @@ struct pn_relay_settings {
 	uint32_t host_retry_max_s;           /* [300] ... doubling up to this */
 	uint32_t lifetime_s;                 /* [432000] then undelivered recipients bounce (RFC 5321 4.5.4.1) */
 	uint32_t delay_notice_after_s;       /* 0: none. One `delayed` report for recipients that want it */
-	uint32_t report_full_max_bytes;      /* [1048576] RET=FULL returns the whole message up to this, else its header */
+	uint32_t report_full_max_bytes;      /* [1048576] RET=FULL returns a whole message up to this size */
 	const struct pn_upstream_settings *upstreams;
 	size_t upstream_count;               /* 1..PN_RELAY_UPSTREAMS_MAX */
 };
 
-/* Checks the settings (copied, what they point to is borrowed), makes Maildir folders. The spool is borrowed. 0, or -errno with err. */
-int pn_relay_new(const struct pn_relay_settings *settings, struct pn_spool *spool, struct pn_relay **ret, struct pn_error *err) PN_MUST_CHECK;
-/* Makes the threads; returns when each of them serves. 0, or -errno with err (all threads are gone again then). */
+/* Checks the settings (copied, what they point to is borrowed), makes Maildir folders. The spool is
+ * borrowed. 0, or -errno with err. */
+int pn_relay_new(const struct pn_relay_settings *settings, struct pn_spool *spool, struct pn_relay **ret,
+                 struct pn_error *err) PN_MUST_CHECK;
+/* Makes the threads; returns when each of them serves. 0, or -errno with err (all threads are gone
+ * again then). */
 int pn_relay_start(struct pn_relay *relay, struct pn_error *err) PN_MUST_CHECK;
-/* Takes `entry`. Any thread; lock-free, no I/O. Never fails: what the ring cannot take goes on a list inside the entries. Before
- * pn_relay_start it means a recovered entry (its next_attempt is clamped, its reports and Maildir files are not made a second time). */
+/* Takes `entry`. Any thread; lock-free, no I/O. Never fails: what the ring cannot take goes on a
+ * list inside the entries. Before pn_relay_start it means a recovered entry (its next_attempt is
+ * clamped, its reports and Maildir files are not made a second time). */
 void pn_relay_submit(struct pn_relay *relay, struct pn_spool_entry *entry);
-/* Takes no more work, lets attempts in progress finish for up to deadline_ms, then cuts them (their recipients stay owed), flushes the journals and
- * joins. Entries that are left stay in the spool; their memory is given up with it. Blocking; the thread that called start. */
+/* Takes no more work, lets attempts in progress finish for up to deadline_ms, then cuts them (their
+ * recipients stay owed), flushes the journals and joins. Entries that are left stay in the spool;
+ * their memory is given up with it. Blocking; the thread that called start. Other
+ * threads have made their last pn_relay_submit before this returns. */
 void pn_relay_stop(struct pn_relay *relay, uint64_t deadline_ms);
 /* Stopped or never started. NULL is fine. */
 void pn_relay_free(struct pn_relay *relay);
@@ -114,8 +126,9 @@ void pn_relay_free(struct pn_relay *relay);
 size_t pn_relay_route(const struct pn_relay *relay, struct pn_slice address);
 
 /*
- * Administration: any thread, asynchronous. Work is posted to the workers; `fn` is called once, on a worker's thread (or on the
- * caller's with -ESHUTDOWN or -ENOMEM), and must not block. What it is given is valid during the call.
+ * Administration: any thread, asynchronous. Work is posted to the workers; `fn` is called once, on
+ * a worker's thread (or on the caller's with -ESHUTDOWN or -ENOMEM), and must not block. What it is
+ * given is valid during the call.
  */
 #define PN_RELAY_ITEM_STATES(X)                                                                    \
 	X(QUEUED, "queued")     /* waits for a worker */                                           \
@@ -145,11 +158,14 @@ struct pn_relay_list {
 	uint64_t total;                    /* more than count when the limit cut */
 };
 typedef void (*pn_relay_list_fn)(void *ctx, int result, const struct pn_relay_list *list);
-/* A moment's view: a message that moves meanwhile may be missed. `limit` bounds the memory (items of about 64 octets). */
+/* A moment's view: a message that moves meanwhile may be missed. `limit` bounds the memory (items
+ * of about 64 octets). */
 void pn_relay_queue_list(struct pn_relay *relay, uint32_t limit, pn_relay_list_fn fn, void *ctx);
 
-/* -ENOENT: no such message. `message` may be NULL when the message cannot be read now (result 0: item is valid all the same). */
-typedef void (*pn_relay_show_fn)(void *ctx, int result, const struct pn_relay_item *item, const struct pn_spool_message *message);
+/* -ENOENT: no such message. `message` may be NULL when the message cannot be read now (result 0:
+ * item is valid all the same). */
+typedef void (*pn_relay_show_fn)(void *ctx, int result, const struct pn_relay_item *item,
+                                 const struct pn_spool_message *message);
 void pn_relay_queue_show(struct pn_relay *relay, const struct pn_id *id, pn_relay_show_fn fn, void *ctx);
 
 enum pn_relay_action {
@@ -157,14 +173,17 @@ enum pn_relay_action {
 	PN_RELAY_HOLD,   /* no attempt until RETRY; durable */
 	PN_RELAY_REMOVE, /* no report to the sender; durable */
 };
-/* 0 when done (for HOLD and REMOVE: durable; of an active message: after its attempt, if anything is still owed then); -ENOENT; -EIO; -EALREADY: the attempt
- * decided every recipient first. */
+/* 0 when done (for HOLD and REMOVE: durable; of an active message: after its attempt, if anything
+ * is still owed then); -ENOENT; -EIO; -EALREADY: the attempt decided every recipient first. */
 typedef void (*pn_relay_action_fn)(void *ctx, int result);
-void pn_relay_queue_action(struct pn_relay *relay, enum pn_relay_action action, const struct pn_id *id, pn_relay_action_fn fn, void *ctx);
+void pn_relay_queue_action(struct pn_relay *relay, enum pn_relay_action action, const struct pn_id *id,
+                           pn_relay_action_fn fn, void *ctx);
 
 /*
- * Counters: one block for the queue (scope "relay_queue"), one for each worker (scope "relay", instance "0") and one for each upstream of each
- * worker (scope "upstream", instance "NAME/0"). jobs, scheduled, held, backlog, connections, connections_idle, waiting, parked, hosts_down: gauges.
+ * Counters: one block for the queue (scope "relay_queue"), one for each worker (scope "relay",
+ * instance "0") and one for each upstream of each worker (scope "upstream", instance "NAME/0").
+ * jobs, scheduled, held, backlog, connections, connections_idle, waiting, parked, hosts_down:
+ * gauges.
  */
 #define PN_RELAY_QUEUE_COUNTERS(X) X(submitted) X(overflowed) X(wakeups)
 enum pn_relay_queue_counter {

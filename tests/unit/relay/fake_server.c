@@ -313,7 +313,8 @@ static bool on_bdat(struct fake_session *s, const char *line)
 static bool on_ehlo(struct fake_session *s)
 {
 	char words[512], reply[1024] = "250-fake.example\r\n";
-	snprintf(words, sizeof(words), "%s", s->server->ehlo ? s->server->ehlo : "PIPELINING 8BITMIME SIZE DSN SMTPUTF8 ENHANCEDSTATUSCODES");
+	const char *ehlo = s->server->ehlo;
+	snprintf(words, sizeof(words), "%s", ehlo ? ehlo : "PIPELINING 8BITMIME SIZE DSN SMTPUTF8 ENHANCEDSTATUSCODES");
 	char *save = NULL;
 	for (char *w = strtok_r(words, " ", &save); w; w = strtok_r(NULL, " ", &save)) {
 		strcat(reply, "250-");
@@ -505,6 +506,15 @@ size_t fake_server_count(struct fake_server *s)
 	size_t count = s->message_count;
 	pthread_mutex_unlock(&s->lock);
 	return count;
+}
+
+const struct fake_message *fake_message(struct fake_server *s, size_t index)
+{
+	pthread_mutex_lock(&s->lock);
+	CHECK(index < s->message_count);
+	const struct fake_message *m = &s->messages[index];
+	pthread_mutex_unlock(&s->lock);
+	return m;
 }
 
 uint16_t fake_closed_port(void)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * fake_server.h - an SMTP or LMTP server on loopback in threads of the test, that does as it is told: accepts, defers, refuses, hangs up, talks
- * nonsense, says nothing. Recipients can ask for a reply by their local part: ok*, reject* (550 5.1.1), defer* (451 4.2.0), once* (451 the
- * first time), final-reject* and final-defer* (LMTP, after the content).
+ * fake_server.h - an SMTP or LMTP server on loopback in threads of the test, that does as it is
+ * told: accepts, defers, refuses, hangs up, talks nonsense, says nothing. Recipients can ask for a
+ * reply by their local part: ok*, reject* (550 5.1.1), defer* (451 4.2.0), once* (451 the first
+ * time), final-reject* and final-defer* (LMTP, after the content).
  */
 #ifndef PN_TEST_FAKE_SERVER_H
 #define PN_TEST_FAKE_SERVER_H
@@ -49,11 +50,11 @@ struct fake_server {
 	_Atomic int fault;             /* enum fake_fault */
 	_Atomic uint32_t fault_count;  /* only so many connections misbehave; 0: all */
 	_Atomic bool is_final_defer;   /* 451 after the content */
-	const char *ehlo;              /* keywords, separated by spaces */
-	bool is_lmtp;
-	struct pn_tls_server *tls;     /* STARTTLS, or from the start: */
-	bool is_implicit_tls;
-	const char *auth_plain;        /* what AUTH PLAIN must carry in base64 */
+	const char *_Atomic ehlo;      /* keywords, separated by spaces */
+	_Atomic bool is_lmtp;
+	struct pn_tls_server *_Atomic tls; /* STARTTLS, or from the start: */
+	_Atomic bool is_implicit_tls;
+	const char *_Atomic auth_plain; /* what AUTH PLAIN must carry in base64 */
 	/* Results, under the lock. */
 	pthread_mutex_t lock;
 	struct fake_message messages[4096];
@@ -73,6 +74,8 @@ struct fake_server {
 void fake_server_start(struct fake_server *s);
 void fake_server_stop(struct fake_server *s);
 size_t fake_server_count(struct fake_server *s);
+/* A message that is there; it does not change any more. */
+const struct fake_message *fake_message(struct fake_server *s, size_t index);
 /* A port on which nobody listens. */
 uint16_t fake_closed_port(void);
 

@@ -175,7 +175,8 @@ static void fill_envelope(struct pn_envelope *e, const struct harness_mail *mail
 	}
 }
 
-static void write_content(struct harness *h, struct pn_spool_txn *txn, struct pn_slice content, struct pn_content_scan *scan)
+static void write_content(struct harness *h, struct pn_spool_txn *txn, struct pn_slice content,
+                          struct pn_content_scan *scan)
 {
 	while (content.len > 0) {
 		struct pn_slice part = pn_slice(content.ptr, pn_min_size(content.len, 50000));
@@ -397,4 +398,37 @@ bool fake_any_has(struct fake_server *s, const char *text)
 			return true;
 	}
 	return false;
+}
+
+/* ---- fixture ---- */
+
+int fixture_setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	if (!f)
+		return -1;
+	harness_open(&f->h);
+	fake_server_start(&f->server);
+	harness_upstream(&f->h, 0, "main", f->server.port);
+	*state = f;
+	return 0;
+}
+
+void fixture_start_other(struct fixture *f)
+{
+	fake_server_start(&f->other);
+	f->has_other = true;
+}
+
+int fixture_teardown(void **state)
+{
+	struct fixture *f = *state;
+	harness_close(&f->h);
+	fake_server_stop(&f->server);
+	if (f->has_other)
+		fake_server_stop(&f->other);
+	pn_tls_server_unref(f->tls_server);
+	pn_tls_client_unref(f->tls_client);
+	free(f);
+	return 0;
 }

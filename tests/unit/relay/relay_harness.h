@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* relay_harness.h - a relay over a real spool in /tmp, with the test's own thread in the role of a session loop. */
+/* relay_harness.h - a relay over a real spool in /tmp, with the test's own thread in the role of a
+ * session loop. */
 #ifndef PN_TEST_RELAY_HARNESS_H
 #define PN_TEST_RELAY_HARNESS_H
 
@@ -92,6 +93,20 @@ struct harness_show {
 	uint8_t states[16];
 };
 void harness_get_show(struct harness *h, const struct pn_id *id, struct harness_show *ret);
+
+/* What most tests need: a relay whose default upstream "main" is the server. */
+struct fixture {
+	struct harness h;
+	struct fake_server server;
+	struct fake_server other; /* once started */
+	bool has_other;
+	char maildir[96];
+	struct pn_tls_server *tls_server; /* the test's, given back at the end */
+	struct pn_tls_client *tls_client;
+};
+int fixture_setup(void **state);
+int fixture_teardown(void **state);
+void fixture_start_other(struct fixture *f);
 
 /* Message `index` of the server has this text in its data (waits for nothing). */
 bool fake_has(struct fake_server *s, size_t index, const char *text);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The built-in Maildir: what lies in it, what a retry and a restart do, what a failing disk does. And the administration of the queue. */
+/* The built-in Maildir: what lies in it, what a retry and a restart do, what a failing disk does.
+ * And the administration of the queue. */
 #include "relay_harness.h"
 
 #include <dirent.h>
@@ -16,35 +17,16 @@
 
 #include "relay/maildir.h"
 
-struct fixture {
-	struct harness h;
-	struct fake_server server; /* takes the reports: the senders' domain is elsewhere */
-	char maildir[96];
-};
-
 static int setup(void **state)
 {
 	static const char *const domains[] = {"example.com"};
-	struct fixture *f = calloc(1, sizeof(*f));
-	if (!f)
+	if (fixture_setup(state) != 0)
 		return -1;
-	harness_open(&f->h);
+	struct fixture *f = *state;
 	snprintf(f->maildir, sizeof(f->maildir), "%s/maildir", f->h.dir);
-	fake_server_start(&f->server);
-	harness_upstream(&f->h, 0, "main", f->server.port);
 	struct pn_upstream_settings *u = harness_upstream(&f->h, 1, "maildir", 0);
 	*u = (struct pn_upstream_settings){.name = "maildir", .kind = PN_UPSTREAM_MAILDIR, .maildir_path = f->maildir,
 	                                   .domains = domains, .domain_count = 1};
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-	harness_close(&f->h);
-	fake_server_stop(&f->server);
-	free(f);
 	return 0;
 }
 
@@ -85,7 +67,8 @@ static void test_one_file_for_each_recipient(void **state)
 {
 	struct fixture *f = *state;
 	static const char *const to[] = {"a@example.com", "B/../b@example.com"};
-	struct harness_mail mail = {.from = "s@example.org", .to = to, .to_count = 2, .content = PN_SLICE_LIT(SIMPLE_CONTENT),
+	struct harness_mail mail = {.from = "s@example.org", .to = to, .to_count = 2,
+	                            .content = PN_SLICE_LIT(SIMPLE_CONTENT),
 	                            .edit_insert = "Received: by test\r\n"};
 	harness_start(&f->h);
 	harness_send(&f->h, &mail);
@@ -122,15 +105,14 @@ static void test_big_message_through_a_file_of_its_own(void **state)
 	char *content = malloc(3 << 20), *want = malloc(3 << 20);
 	size_t len = 0, want_len = (size_t)sprintf(want, "Return-Path: <s@example.org>\nDelivered-To: a@example.com\n");
 	for (size_t n = 0; len < (3 << 20) - 300; n++) {
-		len += (size_t)sprintf(content + len, "%.*s\r\n", (int)(n % 200), "01234567890123456789012345678901234567890123456789"
-		                       "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
-		                       "01234567890123456789012345678901234567890123456789");
+		len += (size_t)sprintf(content + len, "%0*zu\r\n", (int)(n % 200) + 1, n);
 	}
 	for (size_t i = 0; i < len; i++) {
 		if (content[i] != '\r')
 			want[want_len++] = content[i];
 	}
-	struct harness_mail mail = {.from = "s@example.org", .to = &to, .to_count = 1, .content = pn_slice(content, len)};
+	struct harness_mail mail = {.from = "s@example.org", .to = &to, .to_count = 1,
+	                            .content = pn_slice(content, len)};
 	harness_start(&f->h);
 	harness_send(&f->h, &mail);
 	harness_wait(harness_messages(&f->h) == 0);
@@ -158,7 +140,8 @@ static void test_success_is_told(void **state)
 {
 	struct fixture *f = *state;
 	const char *to = "a@example.com";
-	struct harness_mail mail = {.from = "s@example.org", .to = &to, .to_count = 1, .content = PN_SLICE_LIT(SIMPLE_CONTENT),
+	struct harness_mail mail = {.from = "s@example.org", .to = &to, .to_count = 1,
+	                            .content = PN_SLICE_LIT(SIMPLE_CONTENT),
 	                            .notify = PN_DSN_NOTIFY_SUCCESS};
 	harness_start(&f->h);
 	harness_send(&f->h, &mail);
@@ -171,24 +154,27 @@ static void test_parts_for_both_upstreams(void **state)
 {
 	struct fixture *f = *state;
 	static const char *const to[] = {"a@example.com", "ok@example.net", "b@example.com", "postmaster"};
-	struct harness_mail mail = {.from = "s@example.org", .to = to, .to_count = 4, .content = PN_SLICE_LIT(SIMPLE_CONTENT)};
+	struct harness_mail mail = {.from = "s@example.org", .to = to, .to_count = 4,
+	                            .content = PN_SLICE_LIT(SIMPLE_CONTENT)};
 	harness_start(&f->h);
 	harness_send(&f->h, &mail);
 	harness_wait(harness_messages(&f->h) == 0);
 	assert_int_equal(count_files(f, "new"), 2);
 	assert_int_equal(fake_server_count(&f->server), 1);
-	assert_int_equal(f->server.messages[0].rcpt_count, 2);
+	assert_int_equal(fake_message(&f->server, 0)->rcpt_count, 2);
 	free(read_file(f, "new", &f->h.last_id, 2, NULL));
 }
 
 /* ---- retries ---- */
 
-/* One recipient arrived before the crash, and a mail program has moved it: only the other one is written again. */
+/* One recipient arrived before the crash, and a mail program has moved it: only the other one is
+ * written again. */
 static void test_restart_does_not_deliver_twice(void **state)
 {
 	struct fixture *f = *state;
 	static const char *const to[] = {"a@example.com", "b@example.com", "c@example.com"};
-	struct harness_mail mail = {.from = "s@example.org", .to = to, .to_count = 3, .content = PN_SLICE_LIT(SIMPLE_CONTENT)};
+	struct harness_mail mail = {.from = "s@example.org", .to = to, .to_count = 3,
+	                            .content = PN_SLICE_LIT(SIMPLE_CONTENT)};
 	char name[PN_MAILDIR_NAME_SIZE], path[256];
 	harness_start(&f->h); /* makes the folders */
 	harness_stop(&f->h, 1000);
@@ -216,12 +202,14 @@ static void one_fault(struct fixture *f, const char *plan, const char *status)
 #ifdef PN_FAULT_INJECTION
 	struct harness_show show;
 	static const char *const to[] = {"a@example.com", "b@example.com"};
-	struct harness_mail mail = {.from = "s@example.org", .to = to, .to_count = 2, .content = PN_SLICE_LIT(SIMPLE_CONTENT)};
+	struct harness_mail mail = {.from = "s@example.org", .to = to, .to_count = 2,
+	                            .content = PN_SLICE_LIT(SIMPLE_CONTENT)};
 	harness_start(&f->h);
 	pn_fault_set_plan(plan);
 	harness_send(&f->h, &mail);
 	struct pn_id id = f->h.last_id;
-	harness_wait((harness_get_show(&f->h, &id, &show), show.has_message && show.last_reply[0]) || harness_messages(&f->h) == 0);
+	harness_wait((harness_get_show(&f->h, &id, &show), show.has_message && show.last_reply[0]) ||
+	             harness_messages(&f->h) == 0);
 	pn_fault_set_plan(NULL);
 	if (status)
 		assert_non_null(strstr(show.last_reply, status));
@@ -295,7 +283,8 @@ static void test_wrong_settings_are_named(void **state)
 		const char *want;
 		int what;
 	} cases[] = {{"1 to 64 relay workers", 0}, {"0 to 90 percent", 1}, {"at least 100 percent", 2}, {"hostname", 3},
-		     {"1 to 16 hosts", 4}, {"needs a client context", 5}, {"only sent inside TLS", 6}, {"needs a path", 7}, {"needs a password", 8}};
+		     {"1 to 16 hosts", 4}, {"needs a client context", 5}, {"only sent inside TLS", 6},
+				{"needs a path", 7}, {"needs a password", 8}};
 	for (size_t i = 0; i < PN_ARRAY_SIZE(cases); i++) {
 		struct pn_relay_settings s = f->h.settings;
 		struct pn_upstream_settings u[2] = {f->h.upstreams[0], f->h.upstreams[1]};
@@ -441,7 +430,8 @@ static void test_damaged_message_is_held(void **state)
 	char *content = calloc(1, 400000);
 	memset(content, 'x', 399998);
 	memcpy(content + 399998, "\r\n", 2);
-	struct harness_mail mail = {.from = "s@example.org", .to = to, .to_count = 1, .content = pn_slice(content, 400000)};
+	struct harness_mail mail = {.from = "s@example.org", .to = to, .to_count = 1, .content = pn_slice(content,
+	                400000)};
 	harness_start(&f->h);
 	/* The second read of the content finds the end of the file where there should be more. */
 	pn_fault_set_plan("spool.file.read:3:74:0");
@@ -477,7 +467,8 @@ static void test_unreadable_message_is_tried_again(void **state)
 	char *content = calloc(1, 300000);
 	memset(content, 'y', 299998);
 	memcpy(content + 299998, "\r\n", 2);
-	struct harness_mail mail = {.from = "s@example.org", .to = to, .to_count = 1, .content = pn_slice(content, 300000)};
+	struct harness_mail mail = {.from = "s@example.org", .to = to, .to_count = 1, .content = pn_slice(content,
+	                300000)};
 	harness_start(&f->h);
 	pn_fault_set_plan("spool.file.open:1:5,spool.file.read:3:5");
 	harness_send(&f->h, &mail);
@@ -494,7 +485,7 @@ static void test_unreadable_message_is_tried_again(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_one_file_for_each_recipient),
 		T(test_null_sender_and_odd_line_ends),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The relay's pure pieces: entry lists, queue, schedule, backoff, routes, Maildir names, what is known, verdicts, report ids. */
+/* The relay's pure pieces: entry lists, queue, schedule, backoff, routes, Maildir names, what is
+ * known, verdicts, report ids. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -220,7 +221,8 @@ static void test_schedule_gives_entries_in_order_of_time(void **state)
 
 static void test_schedule_never_gives_held_entries(void **state)
 {
-	struct pn_spool_entry held = {.id = id_of(1), .flags = PN_ENTRY_HELD}, due = {.id = id_of(2), .next_attempt_wall_ms = 5};
+	struct pn_spool_entry held = {.id = id_of(1), .flags = PN_ENTRY_HELD}, due = {.id = id_of(2),
+	                .next_attempt_wall_ms = 5};
 	struct pn_schedule s;
 	(void)state;
 	pn_schedule_init(&s);
@@ -256,7 +258,8 @@ static void test_schedule_without_memory_keeps_entries_on_a_list(void **state)
 	assert_null(pn_schedule_pop_due(&s, 200));
 	assert_true(pn_schedule_next_ms(&s) > 200);
 	assert_ptr_equal(pn_schedule_take(&s, &c.id), &c);
-	assert_ptr_equal(pn_schedule_pop_due(&s, pn_schedule_next_ms(&s)), &a); /* sorted in after its time on the list */
+	assert_ptr_equal(pn_schedule_pop_due(&s, pn_schedule_next_ms(&s)),
+	                 &a); /* sorted in after its time on the list */
 	assert_int_equal(s.unsorted.count, 0);
 	assert_ptr_equal(pn_schedule_take(&s, &b.id), &b);
 	assert_int_equal(s.held_count, 0);
@@ -436,8 +439,10 @@ static void test_verdict_is_the_first_digit(void **state)
 
 static void test_report_id_depends_on_all_that_it_tells(void **state)
 {
-	struct pn_recipient a = {.address = PN_SLICE_LIT("a@example.org")}, b = {.address = PN_SLICE_LIT("b@example.org")};
-	struct pn_job_rcpt ra = {.recipient = &a, .index = 0}, rb = {.recipient = &b, .index = 1}, ra2 = {.recipient = &a, .index = 2};
+	struct pn_recipient a = {.address = PN_SLICE_LIT("a@example.org")},
+			b = {.address = PN_SLICE_LIT("b@example.org")};
+	struct pn_job_rcpt ra = {.recipient = &a, .index = 0}, rb = {.recipient = &b, .index = 1},
+			ra2 = {.recipient = &a, .index = 2};
 	const struct pn_job_rcpt *both[] = {&ra, &rb}, *swapped[] = {&rb, &ra}, *one[] = {&ra}, *other[] = {&ra2};
 	struct pn_id original = pn_id_make(3, 1700000000123), second = pn_id_make(3, 1700000000123);
 	struct pn_id ids[7];

@@ -8,56 +8,21 @@
 
 #include <postern/base/clock.h>
 
-struct fixture {
-	struct harness h;
-	struct fake_server server;
-	struct fake_server other;
-	bool has_other;
-};
-
-static int setup(void **state)
-{
-	struct fixture *f = calloc(1, sizeof(*f));
-	if (!f)
-		return -1;
-	harness_open(&f->h);
-	fake_server_start(&f->server);
-	harness_upstream(&f->h, 0, "main", f->server.port);
-	*state = f;
-	return 0;
-}
-
-static void start_other(struct fixture *f)
-{
-	fake_server_start(&f->other);
-	f->has_other = true;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-	harness_close(&f->h);
-	fake_server_stop(&f->server);
-	if (f->has_other)
-		fake_server_stop(&f->other);
-	free(f);
-	return 0;
-}
-
 /* ---- plain delivery ---- */
 
 static void test_message_is_delivered_as_edited(void **state)
 {
 	struct fixture *f = *state;
 	static const char *const to[] = {"a@example.com", "b@example.com"};
-	struct harness_mail mail = {.from = "sender@example.org", .to = to, .to_count = 2, .content = PN_SLICE_LIT(SIMPLE_CONTENT),
+	struct harness_mail mail = {.from = "sender@example.org", .to = to, .to_count = 2,
+	                            .content = PN_SLICE_LIT(SIMPLE_CONTENT),
 	                            .edit_insert = "Received: by test\r\n", .ret = PN_DSN_RET_HDRS, .envid = "QQ314159",
 	                            .notify = PN_DSN_NOTIFY_FAILURE, .orcpt = "rfc822;a+2Bb@example.com"};
 	harness_start(&f->h);
 	harness_send(&f->h, &mail);
 	harness_wait(harness_messages(&f->h) == 0);
 	assert_int_equal(fake_server_count(&f->server), 1);
-	struct fake_message *m = &f->server.messages[0];
+	const struct fake_message *m = fake_message(&f->server, 0);
 	assert_non_null(strstr(m->mail, "MAIL FROM:<sender@example.org>"));
 	assert_non_null(strstr(m->mail, "RET=HDRS"));
 	assert_non_null(strstr(m->mail, "ENVID=QQ314159"));
@@ -155,7 +120,8 @@ static void test_many_recipients_go_in_several_transactions(void **state)
 	enum { COUNT = 2500 };
 	static char text[COUNT][32];
 	static const char *to[COUNT];
-	struct harness_mail mail = {.from = "s@example.org", .to = to, .to_count = COUNT, .content = PN_SLICE_LIT(SIMPLE_CONTENT)};
+	struct harness_mail mail = {.from = "s@example.org", .to = to, .to_count = COUNT,
+	                            .content = PN_SLICE_LIT(SIMPLE_CONTENT)};
 	for (size_t i = 0; i < COUNT; i++) {
 		snprintf(text[i], sizeof(text[i]), "ok%zu@example.com", i);
 		to[i] = text[i];
@@ -166,8 +132,8 @@ static void test_many_recipients_go_in_several_transactions(void **state)
 	assert_int_equal(fake_server_count(&f->server), 3);
 	size_t total = 0;
 	for (size_t i = 0; i < 3; i++) {
-		assert_in_range(f->server.messages[i].rcpt_count, 1, 1000);
-		total += f->server.messages[i].rcpt_count;
+		assert_in_range(fake_message(&f->server, i)->rcpt_count, 1, 1000);
+		total += fake_message(&f->server, i)->rcpt_count;
 	}
 	assert_int_equal(total, COUNT);
 }
@@ -178,7 +144,8 @@ static void test_more_recipients_than_an_attempt_takes(void **state)
 	enum { COUNT = 5600 };
 	static char text[COUNT][32];
 	static const char *to[COUNT];
-	struct harness_mail mail = {.from = "s@example.org", .to = to, .to_count = COUNT, .content = PN_SLICE_LIT(SIMPLE_CONTENT)};
+	struct harness_mail mail = {.from = "s@example.org", .to = to, .to_count = COUNT,
+	                            .content = PN_SLICE_LIT(SIMPLE_CONTENT)};
 	for (size_t i = 0; i < COUNT; i++) {
 		snprintf(text[i], sizeof(text[i]), "ok%zu@example.com", i);
 		to[i] = text[i];
@@ -195,7 +162,8 @@ static char *big_content(size_t size)
 	char *content = malloc(size + 128);
 	size_t len = (size_t)sprintf(content, "Subject: big\r\n\r\n");
 	for (size_t n = 0; len < size; n++)
-		len += (size_t)sprintf(content + len, "%s line %zu of a big message with some text in it\r\n", n % 7 ? "" : ".", n);
+		len += (size_t)sprintf(content + len, "%s line %zu of a big message with some text in it\r\n",
+		                       n % 7 ? "" : ".", n);
 	return content;
 }
 
@@ -203,7 +171,8 @@ static void big_message(struct fixture *f, int fault, const char *ehlo, bool is_
 {
 	char *content = big_content(6 << 20);
 	const char *to = "big@example.com";
-	struct harness_mail mail = {.from = "s@example.org", .to = &to, .to_count = 1, .content = pn_slice_str(content)};
+	struct harness_mail mail = {.from = "s@example.org", .to = &to, .to_count = 1,
+	                            .content = pn_slice_str(content)};
 	atomic_store(&f->server.fault, fault);
 	f->server.ehlo = ehlo;
 	f->h.upstreams[0].is_chunking_used = is_chunking;
@@ -211,8 +180,8 @@ static void big_message(struct fixture *f, int fault, const char *ehlo, bool is_
 	harness_send(&f->h, &mail);
 	harness_wait(harness_messages(&f->h) == 0);
 	assert_int_equal(fake_server_count(&f->server), 1);
-	assert_int_equal(f->server.messages[0].data_len, strlen(content));
-	assert_memory_equal(f->server.messages[0].data, content, strlen(content));
+	assert_int_equal(fake_message(&f->server, 0)->data_len, strlen(content));
+	assert_memory_equal(fake_message(&f->server, 0)->data, content, strlen(content));
 	free(content);
 }
 
@@ -246,8 +215,10 @@ static void test_server_without_pipelining(void **state)
 static void test_each_recipient_has_its_own_fate(void **state)
 {
 	struct fixture *f = *state;
-	static const char *const to[] = {"ok@example.com", "reject@example.com", "once@example.com", "defer@example.com"};
-	struct harness_mail mail = {.from = "sender@example.org", .to = to, .to_count = 4, .content = PN_SLICE_LIT(SIMPLE_CONTENT)};
+	static const char *const to[] = {"ok@example.com", "reject@example.com", "once@example.com",
+	                                 "defer@example.com"};
+	struct harness_mail mail = {.from = "sender@example.org", .to = to, .to_count = 4,
+	                            .content = PN_SLICE_LIT(SIMPLE_CONTENT)};
 	struct harness_show show;
 	harness_start(&f->h);
 	harness_send(&f->h, &mail);
@@ -269,7 +240,7 @@ static void test_each_recipient_has_its_own_fate(void **state)
 	harness_wait(harness_messages(&f->h) == 0);
 	size_t to_once = 0, bounces = 0;
 	for (size_t i = 0; i < fake_server_count(&f->server); i++) {
-		struct fake_message *m = &f->server.messages[i];
+		const struct fake_message *m = fake_message(&f->server, i);
 		if (strncmp(m->mail, "MAIL FROM:<>", 12) == 0) {
 			bounces++;
 			assert_non_null(strstr(m->rcpts[0], "<sender@example.org>"));
@@ -301,7 +272,8 @@ static void test_notify_never_makes_no_bounce(void **state)
 {
 	struct fixture *f = *state;
 	const char *to = "reject@example.com";
-	struct harness_mail mail = {.from = "s@example.org", .to = &to, .to_count = 1, .content = PN_SLICE_LIT(SIMPLE_CONTENT),
+	struct harness_mail mail = {.from = "s@example.org", .to = &to, .to_count = 1,
+	                            .content = PN_SLICE_LIT(SIMPLE_CONTENT),
 	                            .notify = PN_DSN_NOTIFY_NEVER};
 	harness_start(&f->h);
 	harness_send(&f->h, &mail);
@@ -334,7 +306,8 @@ static void test_many_refused_recipients_make_few_bounces(void **state)
 	enum { COUNT = 1200 };
 	static char text[COUNT][32];
 	static const char *to[COUNT];
-	struct harness_mail mail = {.from = "s@example.org", .to = to, .to_count = COUNT, .content = PN_SLICE_LIT(SIMPLE_CONTENT)};
+	struct harness_mail mail = {.from = "s@example.org", .to = to, .to_count = COUNT,
+	                            .content = PN_SLICE_LIT(SIMPLE_CONTENT)};
 	for (size_t i = 0; i < COUNT; i++) {
 		snprintf(text[i], sizeof(text[i]), "reject%zu@example.com", i);
 		to[i] = text[i];
@@ -356,7 +329,7 @@ static void test_no_down_conversion(void **state)
 	struct harness_mail address = {.from = "s@example.org", .to = &utf8, .to_count = 1, .needs_smtputf8 = true,
 	                               .content = PN_SLICE_LIT(SIMPLE_CONTENT)};
 	f->server.ehlo = "PIPELINING 8BITMIME";
-	start_other(f);
+	fixture_start_other(f);
 	f->other.ehlo = "PIPELINING";
 	static const char *const domains[] = {"seven.example"};
 	struct pn_upstream_settings *u = harness_upstream(&f->h, 1, "seven", f->other.port);
@@ -370,20 +343,22 @@ static void test_no_down_conversion(void **state)
 	harness_send(&f->h, &eight);
 	harness_wait(fake_any_has(&f->server, "Status: 5.6.3"));
 	assert_int_equal(fake_server_count(&f->other), 0);
-	/* The same content to a server that can: nothing is converted, and no flag is used that nothing needs. */
+	/* The same content to a server that can: nothing is converted, and no flag is used that
+	 * nothing needs. */
 	to = "ok@example.com";
 	eight.needs_smtputf8 = false;
 	harness_send(&f->h, &eight);
 	harness_wait(fake_any_has(&f->server, "Gr\xc3\xbc\xc3\x9f\x65\r\n"));
 	for (size_t i = 0; i < fake_server_count(&f->server); i++)
-		assert_null(strstr(f->server.messages[i].mail, "SMTPUTF8"));
+		assert_null(strstr(fake_message(&f->server, i)->mail, "SMTPUTF8"));
 }
 
 static void test_expired_message_bounces(void **state)
 {
 	struct fixture *f = *state;
 	const char *to = "defer@example.com";
-	struct harness_mail mail = {.from = "s@example.org", .to = &to, .to_count = 1, .content = PN_SLICE_LIT(SIMPLE_CONTENT),
+	struct harness_mail mail = {.from = "s@example.org", .to = &to, .to_count = 1,
+	                            .content = PN_SLICE_LIT(SIMPLE_CONTENT),
 	                            .received_wall_ms = pn_clock_wall_ms() - 3600 * 1000};
 	f->h.settings.lifetime_s = 600;
 	harness_start(&f->h);
@@ -398,7 +373,8 @@ static void test_delay_is_told_once(void **state)
 {
 	struct fixture *f = *state;
 	const char *to = "defer@example.com";
-	struct harness_mail mail = {.from = "s@example.org", .to = &to, .to_count = 1, .content = PN_SLICE_LIT(SIMPLE_CONTENT),
+	struct harness_mail mail = {.from = "s@example.org", .to = &to, .to_count = 1,
+	                            .content = PN_SLICE_LIT(SIMPLE_CONTENT),
 	                            .received_wall_ms = pn_clock_wall_ms() - 3600 * 1000};
 	struct pn_relay_item item;
 	f->h.settings.delay_notice_after_s = 600;
@@ -421,14 +397,15 @@ static void test_relayed_is_told_when_the_hop_has_no_dsn(void **state)
 {
 	struct fixture *f = *state;
 	const char *to = "ok@example.com";
-	struct harness_mail mail = {.from = "s@example.org", .to = &to, .to_count = 1, .content = PN_SLICE_LIT(SIMPLE_CONTENT),
+	struct harness_mail mail = {.from = "s@example.org", .to = &to, .to_count = 1,
+	                            .content = PN_SLICE_LIT(SIMPLE_CONTENT),
 	                            .notify = PN_DSN_NOTIFY_SUCCESS, .envid = "E1"};
 	f->server.ehlo = "PIPELINING";
 	harness_start(&f->h);
 	harness_send(&f->h, &mail);
 	harness_wait(harness_messages(&f->h) == 0);
 	assert_int_equal(fake_server_count(&f->server), 2);
-	assert_null(strstr(f->server.messages[0].rcpts[0], "NOTIFY"));
+	assert_null(strstr(fake_message(&f->server, 0)->rcpts[0], "NOTIFY"));
 	assert_true(fake_has(&f->server, 1, "Action: relayed"));
 	assert_true(fake_has(&f->server, 1, "Original-Envelope-Id: E1"));
 	assert_true(fake_has(&f->server, 1, "Status: 2."));
@@ -439,17 +416,19 @@ static void test_relayed_is_told_when_the_hop_has_no_dsn(void **state)
 	harness_send(&f->h, &mail);
 	harness_wait(harness_messages(&f->h) == 0);
 	assert_int_equal(fake_server_count(&f->server), 3);
-	assert_non_null(strstr(f->server.messages[2].rcpts[0], "NOTIFY=SUCCESS"));
+	assert_non_null(strstr(fake_message(&f->server, 2)->rcpts[0], "NOTIFY=SUCCESS"));
 }
 
 static void test_lmtp_answers_each_recipient(void **state)
 {
 	struct fixture *f = *state;
-	static const char *const to[] = {"ok@example.com", "reject@example.com", "final-reject@example.com", "final-defer@example.com"};
-	struct harness_mail mail = {.from = "sender@other.example", .to = to, .to_count = 4, .content = PN_SLICE_LIT(SIMPLE_CONTENT)};
+	static const char *const to[] = {"ok@example.com", "reject@example.com", "final-reject@example.com",
+	                                 "final-defer@example.com"};
+	struct harness_mail mail = {.from = "sender@other.example", .to = to, .to_count = 4,
+	                            .content = PN_SLICE_LIT(SIMPLE_CONTENT)};
 	struct harness_show show;
 	static const char *const domains[] = {"example.com"};
-	start_other(f);
+	fixture_start_other(f);
 	f->other.is_lmtp = true;
 	struct pn_upstream_settings *u = harness_upstream(&f->h, 1, "lmtp", f->other.port);
 	u->kind = PN_UPSTREAM_LMTP;
@@ -471,7 +450,7 @@ static void test_lmtp_answers_each_recipient(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_message_is_delivered_as_edited),
 		T(test_connection_is_used_again),
