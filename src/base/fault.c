@@ -39,6 +39,7 @@ static size_t rule_count;
 static struct fault_site sites[FAULT_SITES_MAX];
 static size_t site_count;
 static bool is_loaded;
+static bool is_said; /* the plan came with the environment: each failure is shown, so that a test knows its plan was reached */
 
 static PN_NORETURN void refuse_plan(const char *plan, const char *why)
 {
@@ -91,6 +92,14 @@ static void load_plan(const char *plan)
 		parse_rule(plan, next_part(&rest, ','));
 }
 
+static void load_environment(void)
+{
+	const char *plan = getenv("PN_FAULT");
+
+	is_said = plan != NULL;
+	load_plan(plan);
+}
+
 static struct fault_site *find_site(const char *name)
 {
 	for (size_t i = 0; i < site_count; i++) {
@@ -107,7 +116,7 @@ static uint64_t count_hit(const char *name)
 	if (!site) {
 		PN_ASSERT(site_count < FAULT_SITES_MAX && strlen(name) < FAULT_SITE_LEN_MAX);
 		site = &sites[site_count++];
-		strcpy(site->name, name);
+		memcpy(site->name, name, strlen(name) + 1);
 		site->hits = 0;
 	}
 	return ++site->hits;
@@ -117,7 +126,7 @@ int pn_fault_result(const char *site, int res)
 {
 	pthread_mutex_lock(&lock);
 	if (!is_loaded)
-		load_plan(getenv("PN_FAULT"));
+		load_environment();
 	uint64_t hit = count_hit(site);
 	for (size_t i = 0; i < rule_count; i++) {
 		const struct fault_rule *rule = &rules[i];
@@ -129,6 +138,8 @@ int pn_fault_result(const char *site, int res)
 			res = -rule->error;
 		else if (res > 0)
 			res /= 2;
+		if (is_said)
+			fprintf(stderr, "event=fault site=%s hit=%llu result=%d\n", site, (unsigned long long)hit, res);
 		break;
 	}
 	pthread_mutex_unlock(&lock);

@@ -98,7 +98,7 @@ void pn_net_explain(int error, int sysctl_disabled, uint64_t memlock_bytes, stru
 	switch (error) {
 	case ENOSYS:
 		if (uname(&name) < 0)
-			strcpy(name.release, "unknown");
+			(void)snprintf(name.release, sizeof(name.release), "unknown");
 		pn_error_set(err,
 			     "this kernel (%s) lacks io_uring, or a part of it that is needed, or "
 			     "a seccomp profile hides it: "
@@ -138,7 +138,7 @@ static int read_sysctl(void)
 		return -1;
 	ssize_t n = read(fd, text, sizeof(text) - 1);
 	close(fd);
-	return n > 0 ? atoi(text) : -1;
+	return n > 0 ? (int)strtol(text, NULL, 10) : -1;
 }
 
 void pn_net_explain_here(int error, struct pn_error *err)

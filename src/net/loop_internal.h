@@ -50,6 +50,7 @@ struct pn_loop_wake {
 	struct pn_op op;
 	uint64_t value;
 	_Atomic bool is_pending; /* the eventfd was written and not yet read */
+	_Atomic unsigned posters; /* threads inside pn_loop_post */
 };
 
 struct pn_loop {

@@ -8,6 +8,7 @@
  * at the list afterwards, so a poster that saw the mark knows that its task will be seen.
  */
 #include <errno.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -34,6 +35,7 @@ void pn_wake_arm(struct pn_loop *loop)
 int pn_wake_init(struct pn_loop *loop)
 {
 	atomic_init(&loop->wake.is_pending, false);
+	atomic_init(&loop->wake.posters, 0);
 	/* Blocking: a read on a non-blocking one would come back at once with -EAGAIN instead of
 	 * waiting. */
 	loop->wake.fd = eventfd(0, EFD_CLOEXEC);
@@ -42,6 +44,9 @@ int pn_wake_init(struct pn_loop *loop)
 
 void pn_wake_deinit(struct pn_loop *loop)
 {
+	/* acquire: pairs with the release in pn_loop_post */
+	while (atomic_load_explicit(&loop->wake.posters, memory_order_acquire) != 0)
+		(void)sched_yield();
 	if (loop->wake.fd >= 0)
 		close(loop->wake.fd);
 	loop->wake.fd = -1;
@@ -63,6 +68,11 @@ void pn_loop_wake(struct pn_loop *loop)
 
 void pn_loop_post(struct pn_loop *loop, struct pn_task *task)
 {
+	/* The task may run, and the loop end, while this thread is still about to wake it: pn_loop_free waits for us.
+	 * relaxed: whoever takes the task (acquire of the list) sees this count, as the push below is a release */
+	atomic_fetch_add_explicit(&loop->wake.posters, 1, memory_order_relaxed);
 	if (pn_mpsc_push(&loop->posted, &task->node))
 		pn_loop_wake(loop);
+	/* release: pairs with the acquire in pn_wake_deinit; nothing of the loop is touched afterwards */
+	atomic_fetch_sub_explicit(&loop->wake.posters, 1, memory_order_release);
 }
