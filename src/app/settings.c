@@ -71,7 +71,7 @@ void pn_app_profile_values(const struct pn_config *c, struct pn_session_profile 
 	                   .auth_line_max_bytes = c->limits.auth_line_max_bytes,
 	                   .text_line_max_bytes = c->limits.text_line_max_bytes,
 	                   .recipients_max = c->limits.recipients_max,
-	                   .message_size_max_bytes = c->limits.message_size_max_bytes,
+	                   .message_size_max_bytes = c->limits.size_max_bytes,
 	                   .header_size_max_bytes = c->limits.header_size_max_bytes,
 	                   .received_max = c->limits.received_max,
 	                   .bad_commands_max = c->limits.bad_commands_max,
@@ -121,7 +121,7 @@ static void spool_values(struct pn_app_settings *s, const struct pn_config *c)
 		.segment_size_bytes = c->spool.segment_size_bytes,
 		.memory_max_bytes = c->spool.memory_max_bytes,
 		.free_space_min_bytes = c->spool.free_space_min_bytes,
-		.queue_messages_max = c->spool.messages_max,
+		.queue_messages_max = c->spool.queue_messages_max,
 		.outcome_sync_ms = c->spool.outcome_sync_ms,
 		.node = (uint16_t)c->node,
 	};

@@ -62,7 +62,7 @@ bool pn_config_address_parse(const char *text, struct pn_config_address *ret)
 	if (!split(text, ret->host, sizeof(ret->host), &is_bracketed, &ret->port) || ret->port == 0)
 		return false;
 	if (!is_bracketed && strcmp(ret->host, "*") == 0)
-		strcpy(ret->host, "::");
+		snprintf(ret->host, sizeof(ret->host), "::");
 	else if (!is_address(is_bracketed ? AF_INET6 : AF_INET, ret->host))
 		return false;
 	else if (!is_bracketed)

@@ -65,8 +65,8 @@ static void limits_follow(const struct pn_config_build *b, struct pn_config *c)
 	    c->limits.transaction_memory_max_bytes < needed)
 		c->limits.transaction_memory_max_bytes = needed;
 	if (!is_set(b, PN_SECTION_LIMITS, "header_size_max_bytes") &&
-	    c->limits.header_size_max_bytes > c->limits.message_size_max_bytes)
-		c->limits.header_size_max_bytes = (uint32_t)c->limits.message_size_max_bytes;
+	    c->limits.header_size_max_bytes > c->limits.size_max_bytes)
+		c->limits.header_size_max_bytes = (uint32_t)c->limits.size_max_bytes;
 	if (!is_set(b, PN_SECTION_LIMITS, "session_timeout_s") &&
 	    c->limits.session_timeout_s < c->tls.handshake_timeout_s)
 		c->limits.session_timeout_s = c->tls.handshake_timeout_s;
@@ -181,8 +181,8 @@ static void limits_check(struct pn_config_build *b, const struct pn_config *c)
 	         c->limits.recipients_max, memory);
 	expect(b, c->limits.transaction_memory_max_bytes >= memory, s, "transaction_memory_max_bytes", s,
 	       "recipients_max", "too small for", right);
-	expect(b, c->limits.header_size_max_bytes <= c->limits.message_size_max_bytes, s, "header_size_max_bytes", s,
-	       "message_size_max_bytes", "more than", "the header is a part of the message: lower it");
+	expect(b, c->limits.header_size_max_bytes <= c->limits.size_max_bytes, s, "header_size_max_bytes", s,
+	       "size_max_bytes", "more than", "the header is a part of the message: lower it");
 	expect(b, c->limits.open_files_max == 0 || c->limits.open_files_max > c->limits.sessions_max, s,
 	       "open_files_max", s, "sessions_max", "not more than",
 	       "every session takes a descriptor: raise it, or write 0 for the hard limit");

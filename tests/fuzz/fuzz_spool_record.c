@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Fuzzes what recovery reads: the first octet picks the commit part, the outcome record, a raw segment, or a segment built of good records
- * and garbage as the rest says. What decodes is encoded and decoded again and must be the same; every good record must be found.
+ * Fuzzes what recovery reads: the first octet picks the commit part, the outcome record, a raw segment, or a
+ * segment built of good records and garbage as the rest says. What decodes is encoded and decoded again and
+ * must be the same; every good record must be found.
  */
 #include "fuzz.h"
 
@@ -14,8 +15,8 @@
 #include "spool/record.h"
 #include "spool/scan.h"
 
-#define FILE_ID UINT64_C(0x0123456789abcdef)
-#define BUILT_MAX 65536u
+#define FILE_ID     UINT64_C(0x0123456789abcdef)
+#define BUILT_MAX   65536u
 #define RECORDS_MAX 512u
 
 static void fuzz_commit(struct pn_slice in)
@@ -32,7 +33,8 @@ static void fuzz_commit(struct pn_slice in)
 	pn_arena_init(&a, 1024, pn_commit_arena_max(in.len));
 	if (pn_commit_decode(in, content_len, &a, &first) == 0) {
 		pn_buf_init(&out, PN_COMMIT_MAX_BYTES);
-		PN_ASSERT(pn_commit_encode(&out, content_len, &first.envelope, &first.facts, &first.edits) == 0);
+		PN_ASSERT(pn_commit_encode(&out, content_len, &first.envelope, &first.facts,
+					   &first.edits) == 0);
 		pn_arena_init(&b, 1024, pn_commit_arena_max(pn_buf_len(&out)));
 		PN_ASSERT(pn_commit_decode(pn_buf_slice(&out), content_len, &b, &second) == 0);
 		PN_ASSERT(pn_id_eq(&first.envelope.id, &second.envelope.id));
@@ -55,7 +57,8 @@ static void fuzz_outcome(struct pn_slice in)
 	pn_buf_init(&out, PN_COMMIT_MAX_BYTES);
 	PN_ASSERT(pn_outcome_encode(&out, &first) == 0);
 	PN_ASSERT(pn_outcome_decode(pn_buf_slice(&out), &second) == 0);
-	PN_ASSERT(pn_id_eq(&first.id, &second.id) && first.seq == second.seq && first.is_final == second.is_final);
+	PN_ASSERT(pn_id_eq(&first.id, &second.id) && first.seq == second.seq &&
+		  first.is_final == second.is_final);
 	PN_ASSERT(first.is_final || pn_slice_eq(first.rcpt_states, second.rcpt_states));
 	pn_buf_free(&out);
 }

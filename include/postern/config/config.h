@@ -124,7 +124,7 @@ struct pn_config {
 		uint64_t segment_size_bytes;
 		uint64_t memory_max_bytes;
 		uint64_t free_space_min_bytes;
-		uint64_t messages_max;
+		uint64_t queue_messages_max;
 		uint32_t outcome_sync_ms;
 	} spool;
 	struct {
@@ -141,7 +141,7 @@ struct pn_config {
 		uint32_t sessions_per_source_max;
 		uint32_t connections_per_source_per_minute_max;
 		uint32_t sources_max;          /* table of per-source counts */
-		uint64_t message_size_max_bytes;
+		uint64_t size_max_bytes;
 		uint32_t header_size_max_bytes;
 		uint32_t text_line_max_bytes;
 		uint32_t command_line_max_bytes;

@@ -117,11 +117,11 @@ static const struct {
 	{ NULL, "limits { recipients_max = 5000\ntransaction_memory_max_bytes = 4M }",
 	  "test.conf:3: limits.transaction_memory_max_bytes is too small for limits.recipients_max; "
 	  "5000 recipients of the longest kind take 5185536 octets: write at least that\n" },
-	{ NULL, "limits { message_size_max_bytes = 64K header_size_max_bytes = 64K\nopen_files_max = 20000 }",
+	{ NULL, "limits { size_max_bytes = 64K header_size_max_bytes = 64K\nopen_files_max = 16000 }",
 	  "test.conf:3: limits.open_files_max is not more than limits.sessions_max; "
 	  "every session takes a descriptor: raise it, or write 0 for the hard limit\n" },
-	{ NULL, "limits { message_size_max_bytes = 65536\nheader_size_max_bytes = 65537 }",
-	  "test.conf:3: limits.header_size_max_bytes is more than limits.message_size_max_bytes; "
+	{ NULL, "limits { size_max_bytes = 65536\nheader_size_max_bytes = 65537 }",
+	  "test.conf:3: limits.header_size_max_bytes is more than limits.size_max_bytes; "
 	  "the header is a part of the message: lower it\n" },
 	{ NULL, "tls { handshake_timeout_s = 20 }\nlimits { session_timeout_s = 10 }",
 	  "test.conf:2: tls.handshake_timeout_s is more than limits.session_timeout_s; "

@@ -196,8 +196,8 @@ static void settle(struct pn_config *c)
 	if (c->limits.handshakes_max > c->limits.sessions_max)
 		c->limits.handshakes_max = c->limits.sessions_max;
 	c->limits.transaction_memory_max_bytes = c->limits.recipients_max * 1024 + 65536;
-	if (c->limits.header_size_max_bytes > c->limits.message_size_max_bytes)
-		c->limits.header_size_max_bytes = (uint32_t)c->limits.message_size_max_bytes;
+	if (c->limits.header_size_max_bytes > c->limits.size_max_bytes)
+		c->limits.header_size_max_bytes = (uint32_t)c->limits.size_max_bytes;
 	if (c->limits.open_files_max <= c->limits.sessions_max)
 		c->limits.open_files_max = 0;
 	if (c->tls.handshake_timeout_s > c->limits.session_timeout_s)

@@ -30,7 +30,7 @@ static void test_defaults_are_those_of_the_table(void **state)
 	assert_int_equal(c->tls.ticket_key_lifetime_s, 43200);
 	assert_int_equal(c->spool.inline_max_bytes, 131072);
 	assert_int_equal(c->spool.segment_size_bytes, 67108864);
-	assert_int_equal(c->limits.message_size_max_bytes, 52428800);
+	assert_int_equal(c->limits.size_max_bytes, 52428800);
 	assert_int_equal(c->limits.auth_line_max_bytes, 16384);
 	assert_int_equal(c->auth.scram, PN_CONFIG_SCRAM_AUTO);
 	assert_int_equal(c->log.level, PN_CONFIG_LOG_INFO);
@@ -239,7 +239,7 @@ static void test_defaults_follow_what_is_set(void **state)
 {
 	(void)state;
 	struct pn_config *c = parse_fine(
-		LEAST "limits { sessions_max = 100 recipients_max = 100000 message_size_max_bytes = 64K "
+		LEAST "limits { sessions_max = 100 recipients_max = 100000 size_max_bytes = 64K "
 		      "session_timeout_s = 5 }"
 		      "retry { lifetime_s = 60 max_s = 10 } auth { failure_delay_max_ms = 5 }"
 		      "io_uring { sq_entries = 32768 } spool { inline_max_bytes = 16M segment_size_bytes = 64M }");
