@@ -124,26 +124,31 @@ static void on_accept(struct pn_loop *loop, struct pn_op *op, int res)
 {
 	struct pn_acceptor *a = pn_container_of(op, struct pn_acceptor, op);
 	struct pn_session_service *svc = a->svc;
+	bool is_again = true;
 
 	if (res >= 0) {
 		if (svc->is_draining)
 			refuse(a, res, PN_REPLY_SHUTDOWN);
 		else
 			admit(a, res);
-	} else if (res == -EMFILE || res == -ENFILE || res == -ENOBUFS || res == -ENOMEM) {
-		/* Accepting again at once would spin; the backlog waits in the kernel meanwhile. */
-		PN_COUNT(svc, accept_paused);
-		pn_loop_timer_set(loop, &a->retry, PN_SESSION_ACCEPT_PAUSE_MS);
-		return;
-	} else if (res != -ECANCELED) {
+	} else if (res == -EBADF || res == -EINVAL || res == -ENOTSOCK) {
 		PN_COUNT(svc, accept_errors);
-		if (res == -EBADF || res == -EINVAL || res == -ENOTSOCK) {
-			pn_logf(PN_LOG_ERROR, "accept", "listener %s: %s; no longer accepting on it", a->listener->name, strerror(-res));
-			return;
-		}
+		pn_logf(PN_LOG_ERROR, "accept", "listener %s: %s; no longer accepting on it", a->listener->name, strerror(-res));
+		is_again = false;
+	} else if (res != -ECANCELED && res != -EINTR && res != -ECONNABORTED) {
+		/* No descriptors, no memory, or something that lasts: accepting again at once would spin; the backlog waits in the kernel meanwhile. */
+		if (res == -EMFILE || res == -ENFILE || res == -ENOBUFS || res == -ENOMEM)
+			PN_COUNT(svc, accept_paused);
+		else
+			PN_COUNT(svc, accept_errors);
+		if (!svc->is_draining) /* a drain that ends frees the timer */
+			pn_loop_timer_set(loop, &a->retry, PN_SESSION_ACCEPT_PAUSE_MS);
+		is_again = false;
+	} else if (res == -ECONNABORTED) {
+		PN_COUNT(svc, accept_errors);
 	}
 	if (svc->is_draining)
 		pn_service_check_drained(svc);
-	else
+	else if (is_again)
 		pn_acceptor_start(a);
 }

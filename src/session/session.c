@@ -30,7 +30,7 @@ struct pn_session *pn_session_new(struct pn_session_service *svc, const struct p
 	s->id = pn_id_make(s->profile->node, pn_clock_wall_ms());
 	pn_timer_init(&s->timer, on_timer);
 	pn_buf_init(&s->cipher_backlog, PN_SESSION_BACKLOG_MAX_BYTES);
-	pn_buf_init(&s->plain_backlog, PN_SESSION_BACKLOG_MAX_BYTES);
+	pn_buf_init_secret(&s->plain_backlog, PN_SESSION_BACKLOG_MAX_BYTES); /* a line of AUTH may wait in it */
 	pn_buf_init(&s->out, s->profile->output_buffer_max_bytes);
 	pn_buf_init(&s->sending, s->profile->output_buffer_max_bytes);
 	s->smtp_settings = s->profile->smtp;
@@ -107,7 +107,7 @@ static void on_open_timeout(struct pn_session *s)
 		pn_session_kill(s, "output_stall");
 	} else if (pn_smtp_server_is_receiving(&s->smtp)) {
 		PN_COUNT(svc, data_timeouts);
-		say_and_close(s, PN_REPLY_IDLE_TIMEOUT, "data_timeout");
+		say_and_close(s, PN_REPLY_DATA_TIMEOUT, "data_timeout");
 	} else {
 		PN_COUNT(svc, idle_timeouts);
 		say_and_close(s, PN_REPLY_IDLE_TIMEOUT, "idle_timeout");
@@ -160,7 +160,7 @@ void pn_session_drain_one(struct pn_session *s)
 		say_and_close(s, PN_REPLY_SHUTDOWN, "drain");
 	} else if (is_overdue(s)) {
 		PN_COUNT(s->svc, session_timeouts);
-		say_and_close(s, PN_REPLY_IDLE_TIMEOUT, "session_timeout");
+		say_and_close(s, PN_REPLY_SESSION_TOO_LONG, "session_timeout");
 	}
 }
 

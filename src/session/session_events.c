@@ -66,7 +66,7 @@ static enum pn_reply judge_mail(struct pn_session *s)
 	int rc = pn_spool_admit(s->svc->writer);
 	if (rc != 0) {
 		PN_COUNT(s->svc, spool_refusals);
-		return PN_REPLY_STORAGE_FULL;
+		return rc == -EDQUOT ? PN_REPLY_QUEUE_FULL : PN_REPLY_STORAGE_FULL;
 	}
 	return PN_REPLY_OK_MAIL;
 }

@@ -13,7 +13,7 @@
 #include "session_internal.h"
 
 /* Replies of a long pipelined group are handed to the record layer in pieces of this size. */
-#define REPLIES_FLUSH_BYTES 8192u
+#define REPLIES_FLUSH_MAX_BYTES 8192u
 
 static void on_recv(struct pn_loop *loop, struct pn_op *op, int res);
 static void on_send(struct pn_loop *loop, struct pn_op *op, int res);
@@ -28,6 +28,12 @@ void pn_session_arm_recv(struct pn_session *s)
 static bool is_output_full(const struct pn_session *s)
 {
 	return pn_buf_len(&s->out) > s->profile->output_buffer_max_bytes / 2;
+}
+
+/* Half of the limit may be taken already when a piece is sealed: pieces must be well below the other half. */
+static size_t flush_bytes(const struct pn_session *s)
+{
+	return pn_min_size(REPLIES_FLUSH_MAX_BYTES, s->profile->output_buffer_max_bytes / 8);
 }
 
 /* ---- out ---- */
@@ -72,6 +78,7 @@ void pn_session_send(struct pn_session *s)
 	if (pn_buf_len(&s->sending) == 0) {
 		if (pn_buf_len(&s->out) == 0) {
 			pn_buf_free(&s->sending);
+			pn_buf_free(&s->out); /* both have memory after a reply was made while another was on its way */
 			output_is_over(s);
 			return;
 		}
@@ -121,10 +128,13 @@ static void protocol_closed(struct pn_session *s)
 static void step(struct pn_session *s, struct pn_slice *in)
 {
 	struct pn_buf *replies = &s->svc->replies;
+	/* One step may answer a whole receive buffer of commands: it stops where a piece is full, and what resolve adds has room behind it. */
+	replies->max = flush_bytes(s) + 2 * PN_SMTP_OUT_ROOM_BYTES;
 	while (s->state == PN_SESSION_OPEN && s->wait == PN_WAIT_NONE) {
 		struct pn_smtp_event ev;
 		enum pn_smtp_status status = pn_smtp_server_step(&s->smtp, in, &ev, replies);
-		if (pn_buf_len(replies) > REPLIES_FLUSH_BYTES) {
+		bool is_flushed = pn_buf_len(replies) > flush_bytes(s);
+		if (is_flushed) {
 			pn_session_flush(s);
 			if (s->state == PN_SESSION_OPEN && is_output_full(s) && status == PN_SMTP_AGAIN)
 				s->wait = PN_WAIT_OUTPUT;
@@ -138,8 +148,8 @@ static void step(struct pn_session *s, struct pn_slice *in)
 			pn_session_on_event(s, &ev);
 			break;
 		case PN_SMTP_WAIT:
-			PN_ASSERT(s->wait != PN_WAIT_NONE);
-			return;
+			PN_ASSERT(is_flushed); /* for room alone: every missing verdict has a wait of ours, which ends this loop */
+			break;
 		case PN_SMTP_CLOSE:
 			protocol_closed(s);
 			return;
@@ -304,7 +314,7 @@ static void on_recv(struct pn_loop *loop, struct pn_op *op, int res)
 		s->has_peer_closed = true;
 		if (s->state == PN_SESSION_LINGER || s->state == PN_SESSION_HANDSHAKE)
 			pn_session_kill(s, s->close_reason ? s->close_reason : "peer_closed");
-	} else if (res < 0 && res != -ECANCELED && res != -EINTR && res != -EAGAIN) {
+	} else if (res < 0 && s->state != PN_SESSION_DEAD && res != -ECANCELED && res != -EINTR && res != -EAGAIN) {
 		PN_COUNT(s->svc, peer_resets);
 		pn_session_kill(s, "peer_reset");
 	}
