@@ -8,14 +8,14 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
-#include <postern/base/log.h>
+#include <postern/base/clock.h>
 
 #include "admin_internal.h"
 
-#define CLIENT_TIMEOUT_S 5
+#define CLIENT_TIMEOUT_MS 5000u /* to send its request, and again to take the answer; local programs need no more */
+#define WRITE_BUFFER_BYTES 16384u
 
 json_t *pn_admin_answer_error(const char *text)
 {
@@ -61,11 +61,36 @@ static json_t *answer(const struct pn_admin *a, const char *text, size_t len)
 	return reply ? reply : pn_admin_answer_error("out of memory");
 }
 
-static size_t read_line(int fd, char *line, size_t size)
+/* One client, with the moment when it must be through: one that gives or takes an octet at a time holds nobody up. */
+struct client {
+	const struct pn_admin *admin;
+	int fd;
+	uint64_t until_ms;
+	size_t len;
+	char buffer[WRITE_BUFFER_BYTES]; /* jansson writes in pieces of a few octets */
+};
+
+/* Waits until the client can be read or written. False: too late, or the gateway stops. */
+static bool client_wait(const struct client *c, short events)
+{
+	struct pollfd fds[2] = {{.fd = c->admin->stop_fd, .events = POLLIN}, {.fd = c->fd, .events = events}};
+	for (;;) {
+		uint64_t now = pn_clock_mono_ms();
+		if (now >= c->until_ms)
+			return false;
+		int n = poll(fds, 2, (int)(c->until_ms - now));
+		if (fds[0].revents != 0 || (n < 0 && errno != EINTR))
+			return false;
+		if (n > 0)
+			return true;
+	}
+}
+
+static size_t read_line(const struct client *c, char *line, size_t size)
 {
 	size_t len = 0;
-	while (len < size) {
-		ssize_t n = recv(fd, line + len, size - len, 0);
+	while (len < size && client_wait(c, POLLIN)) {
+		ssize_t n = recv(c->fd, line + len, size - len, MSG_DONTWAIT);
 		if (n <= 0)
 			break;
 		len += (size_t)n;
@@ -75,31 +100,50 @@ static size_t read_line(int fd, char *line, size_t size)
 	return len;
 }
 
+static int client_flush(struct client *c)
+{
+	size_t sent = 0;
+	while (sent < c->len) {
+		if (!client_wait(c, POLLOUT))
+			return -1;
+		ssize_t n = send(c->fd, c->buffer + sent, c->len - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n < 0 && errno != EAGAIN)
+			return -1;
+		if (n > 0) {
+			sent += (size_t)n;
+			c->until_ms = pn_clock_mono_ms() + CLIENT_TIMEOUT_MS;
+		}
+	}
+	c->len = 0;
+	return 0;
+}
+
 static int write_chunk(const char *data, size_t len, void *ctx)
 {
-	int fd = *(int *)ctx;
+	struct client *c = ctx;
 	while (len > 0) {
-		ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
-		if (n <= 0)
+		if (c->len == sizeof(c->buffer) && client_flush(c) != 0)
 			return -1;
+		size_t n = pn_min_size(len, sizeof(c->buffer) - c->len);
+		memcpy(c->buffer + c->len, data, n);
+		c->len += n;
 		data += n;
-		len -= (size_t)n;
+		len -= n;
 	}
 	return 0;
 }
 
 static void serve_client(const struct pn_admin *a, int fd)
 {
-	struct timeval timeout = {.tv_sec = CLIENT_TIMEOUT_S};
-	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+	struct client c = {.admin = a, .fd = fd, .until_ms = pn_clock_mono_ms() + CLIENT_TIMEOUT_MS};
 	char line[PN_ADMIN_REQUEST_MAX_BYTES];
-	size_t len = read_line(fd, line, sizeof(line));
+	size_t len = read_line(&c, line, sizeof(line));
 	if (len == 0)
 		return;
 	json_t *reply = answer(a, line, len);
-	if (reply && json_dump_callback(reply, write_chunk, &fd, JSON_INDENT(2)) == 0)
-		(void)write_chunk("\n", 1, &fd);
+	c.until_ms = pn_clock_mono_ms() + CLIENT_TIMEOUT_MS;
+	if (reply && json_dump_callback(reply, write_chunk, &c, JSON_INDENT(2)) == 0 && write_chunk("\n", 1, &c) == 0)
+		(void)client_flush(&c);
 	json_decref(reply);
 }
 

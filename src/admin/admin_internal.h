@@ -10,7 +10,7 @@
 #include <postern/admin/admin.h>
 
 #define PN_ADMIN_REQUEST_MAX_BYTES 4096u
-#define PN_ADMIN_LIST_MAX 1000000u
+#define PN_ADMIN_LIST_MAX 100000u /* about a kilobyte of memory each while the answer is made */
 
 struct pn_admin {
 	struct pn_admin_settings settings;

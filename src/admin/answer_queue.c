@@ -6,16 +6,19 @@
  * memory that is still there.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include <postern/base/clock.h>
 #include <postern/base/codec.h>
 
 #include "admin_internal.h"
 
 #define WAIT_S 30
+#define TURN_NS 200000000
 
 struct waiter {
 	pthread_mutex_t lock;
@@ -59,29 +62,47 @@ static void waiter_give(struct waiter *w, int result, json_t *answer)
 	waiter_drop(w);
 }
 
+/* pn_admin_stop was called. */
+static bool is_stopping(const struct pn_admin *a)
+{
+	struct pollfd stop = {.fd = a->stop_fd, .events = POLLIN};
+	return poll(&stop, 1, 0) > 0;
+}
+
+static json_t *answer_of_result(int result)
+{
+	if (result == 0)
+		return json_pack("{s:b}", "ok", 1);
+	if (result == -ENOENT)
+		return pn_admin_answer_error("no such message");
+	if (result == -EALREADY)
+		return pn_admin_answer_error("the message was decided before this could be done");
+	return pn_admin_answer_error(strerror(-result));
+}
+
 /* Takes w. */
-static json_t *waiter_wait(struct waiter *w)
+static json_t *waiter_wait(const struct pn_admin *a, struct waiter *w)
 {
 	struct timespec until;
-	(void)clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += WAIT_S;
+	uint64_t end_ms = pn_clock_mono_ms() + WAIT_S * 1000u;
 	pthread_mutex_lock(&w->lock);
-	int rc = 0;
-	while (!w->is_done && rc == 0)
-		rc = pthread_cond_timedwait(&w->changed, &w->lock, &until);
+	/* In short turns, so that an end of the gateway is seen. */
+	while (!w->is_done && pn_clock_mono_ms() < end_ms && !is_stopping(a)) {
+		(void)clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_nsec += TURN_NS;
+		until.tv_sec += until.tv_nsec / 1000000000;
+		until.tv_nsec %= 1000000000;
+		(void)pthread_cond_clockwait(&w->changed, &w->lock, CLOCK_MONOTONIC, &until);
+	}
 	json_t *answer = NULL;
-	if (!w->is_done)
+	if (!w->is_done) {
 		answer = pn_admin_answer_error("not done yet: an attempt for this message is still in progress; it will be done after it");
-	else if (w->answer)
-		answer = json_incref(w->answer);
-	else if (w->result == 0)
-		answer = json_pack("{s:b}", "ok", 1);
-	else if (w->result == -ENOENT)
-		answer = pn_admin_answer_error("no such message");
-	else if (w->result == -EALREADY)
-		answer = pn_admin_answer_error("the message was decided before this could be done");
-	else
-		answer = pn_admin_answer_error(strerror(-w->result));
+	} else if (w->answer) {
+		answer = w->answer; /* passes to this thread: jansson's counts are no handshake between two */
+		w->answer = NULL;
+	} else {
+		answer = answer_of_result(w->result);
+	}
 	pthread_mutex_unlock(&w->lock);
 	waiter_drop(w);
 	return answer;
@@ -136,7 +157,7 @@ json_t *pn_admin_answer_queue_list(const struct pn_admin *a, uint32_t limit)
 	if (!w)
 		return NULL;
 	pn_relay_queue_list(a->settings.relay, limit, on_list, w);
-	return waiter_wait(w);
+	return waiter_wait(a, w);
 }
 
 static const char *rcpt_state_name(enum pn_rcpt_state state)
@@ -191,7 +212,7 @@ json_t *pn_admin_answer_queue_show(const struct pn_admin *a, const char *text)
 	if (!w)
 		return NULL;
 	pn_relay_queue_show(a->settings.relay, &id, on_show, w);
-	return waiter_wait(w);
+	return waiter_wait(a, w);
 }
 
 static void on_action(void *ctx, int result)
@@ -208,5 +229,5 @@ json_t *pn_admin_answer_queue_action(const struct pn_admin *a, enum pn_relay_act
 	if (!w)
 		return NULL;
 	pn_relay_queue_action(a->settings.relay, action, &id, on_action, w);
-	return waiter_wait(w);
+	return waiter_wait(a, w);
 }

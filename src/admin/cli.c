@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #define EXIT_NOT_DONE 1
 #define EXIT_WRONG_USAGE 64
 #define EXIT_UNREACHABLE 69
+#define ANSWER_TIMEOUT_S 120 /* the gateway answers within a third of that, whatever the message is doing */
 
 void pn_admin_usage(FILE *out, const char *command)
 {
@@ -37,6 +39,9 @@ static int connect_to(const char *path)
 	}
 	memcpy(un.sun_path, path, strlen(path));
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct timeval timeout = {.tv_sec = ANSWER_TIMEOUT_S};
+	if (fd >= 0)
+		(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
 	if (fd >= 0 && connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0)
 		return fd;
 	int error = errno;
@@ -102,6 +107,8 @@ static int run(const char *path, const struct request *r)
 		fprintf(stderr, "postern: %s\n", error ? error : "refused");
 	} else if (r->print) {
 		r->print(stdout, answer);
+	} else if (strcmp(r->command, "reload") == 0) {
+		puts("asked for; the log says whether the new configuration was taken (postern check looks at it first)");
 	} else {
 		puts("done");
 	}

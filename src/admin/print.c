@@ -26,20 +26,30 @@ static void size_text(char *out, size_t size, json_int_t bytes)
 		(void)snprintf(out, size, "%" JSON_INTEGER_FORMAT " MiB", bytes / (1024 * 1024));
 }
 
-/* One table for each scope: a row a counter, a column an instance; a scope with many instances goes instance by instance. */
-static void print_scope(FILE *out, const char *scope, const json_t *instances)
+static const char *first_key(const json_t *object)
 {
-	const char *columns[COLUMNS_MAX];
+	void *it = json_object_iter((json_t *)object);
+	return it ? json_object_iter_key(it) : "";
+}
+
+/* Collects the instances whose counters start like those of `kind`; returns how many. */
+static size_t columns_of(const json_t *instances, const char *kind, const char **columns)
+{
 	size_t count = 0;
 	const char *key;
-	const char *name;
 	json_t *value;
 	json_object_foreach ((json_t *)instances, key, value) {
-		if (count < COLUMNS_MAX)
+		if (count < COLUMNS_MAX && strcmp(first_key(value), kind) == 0)
 			columns[count++] = key;
 	}
-	if (count == 0)
-		return;
+	return count;
+}
+
+/* A row a counter, a column an instance. */
+static void print_table(FILE *out, const char *scope, const json_t *instances, const char *const *columns, size_t count)
+{
+	const char *name;
+	json_t *value;
 	fprintf(out, "\n%s\n  %-40s", scope, "");
 	for (size_t i = 0; i < count; i++)
 		fprintf(out, " %12s", columns[i][0] != '\0' ? columns[i] : "all");
@@ -47,8 +57,29 @@ static void print_scope(FILE *out, const char *scope, const json_t *instances)
 	json_object_foreach (json_object_get(instances, columns[0]), name, value) {
 		fprintf(out, "  %-40s", name);
 		for (size_t i = 0; i < count; i++)
-			fprintf(out, " %12" JSON_INTEGER_FORMAT, json_integer_value(json_object_get(json_object_get(instances, columns[i]), name)));
+			fprintf(out, " %12" JSON_INTEGER_FORMAT,
+			        json_integer_value(json_object_get(json_object_get(instances, columns[i]), name)));
 		fputc('\n', out);
+	}
+}
+
+/* One table for each kind of counters in the scope (a scope may have its own and those of its threads). */
+static void print_scope(FILE *out, const char *scope, const json_t *instances)
+{
+	const char *kinds[COLUMNS_MAX];
+	size_t kind_count = 0;
+	const char *key;
+	json_t *value;
+	json_object_foreach ((json_t *)instances, key, value) {
+		size_t i = 0;
+		while (i < kind_count && strcmp(kinds[i], first_key(value)) != 0)
+			i++;
+		if (i < kind_count || kind_count == COLUMNS_MAX || json_object_size(value) == 0)
+			continue;
+		const char *columns[COLUMNS_MAX];
+		kinds[kind_count++] = first_key(value);
+		size_t count = columns_of(instances, first_key(value), columns);
+		print_table(out, scope, instances, columns, count);
 	}
 }
 

@@ -33,7 +33,7 @@ int pn_file_read(const char *path, size_t max_bytes, uint8_t **ret, size_t *ret_
 
 /* ---- handover.c: what the parent gives to the worker, at start and at each reload ---- */
 #define PN_HANDOVER_FDS_MAX 128
-#define PN_HANDOVER_BLOBS_MAX 512
+#define PN_HANDOVER_BLOBS_MAX (2 * PN_CONFIG_CERTIFICATES_MAX + 2 * PN_CONFIG_UPSTREAMS_MAX + 1)
 
 struct pn_handover_blob {
 	char *name; /* "config" or the path that the configuration names */
@@ -85,7 +85,7 @@ uint64_t pn_open_files_raise(uint64_t wanted);
 /* ---- sandbox.c ---- */
 /* Landlock and seccomp for the worker: files only below the given places, no new programs, no tracing, no mounts. What the kernel lacks is logged, never fatal. */
 struct pn_sandbox {
-	const char *writable[16]; /* directories */
+	const char *writable[PN_RELAY_UPSTREAMS_MAX + 2]; /* directories: every Maildir, spool, log */
 	size_t writable_count;
 	const char *readable[32]; /* directories or files */
 	size_t readable_count;

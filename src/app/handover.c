@@ -222,6 +222,7 @@ int pn_handover_recv(int sock, struct pn_handover *ret)
 	union control control;
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
 	ssize_t n;
+	memset(ret, 0, sizeof(*ret));
 	do {
 		n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
 	} while (n < 0 && errno == EINTR);
@@ -230,21 +231,24 @@ int pn_handover_recv(int sock, struct pn_handover *ret)
 	if (n == 0)
 		return -ENOTCONN;
 	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-	if (mark != MARK || !cmsg || cmsg->cmsg_type != SCM_RIGHTS || (msg.msg_flags & MSG_CTRUNC))
+	if (!cmsg || cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
 		return -EBADMSG;
 	int fds[PN_HANDOVER_FDS_MAX + 1];
-	size_t count = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-	if (count == 0 || count > PN_ARRAY_SIZE(fds))
-		return -EBADMSG;
+	size_t count = pn_min_size((cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int), PN_ARRAY_SIZE(fds));
 	memcpy(fds, CMSG_DATA(cmsg), count * sizeof(int));
-	memset(ret, 0, sizeof(*ret));
-	int rc = read_blobs(ret, fds[0]);
+	bool is_whole = mark == MARK && count > 0 && !(msg.msg_flags & MSG_CTRUNC);
+	int rc = is_whole ? read_blobs(ret, fds[0]) : -EBADMSG;
+	if (rc != 0) {
+		/* Nobody else knows these descriptors. */
+		for (size_t i = 0; i < count; i++)
+			(void)close(fds[i]);
+		pn_handover_clear(ret);
+		return rc;
+	}
 	(void)close(fds[0]);
 	memcpy(ret->fds, fds + 1, (count - 1) * sizeof(int));
 	ret->fd_count = count - 1;
-	if (rc != 0)
-		pn_handover_clear(ret);
-	return rc;
+	return 0;
 }
 
 void pn_handover_clear(struct pn_handover *h)

@@ -15,12 +15,15 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 #include <fcntl.h>
 
 #include "app.h"
 
 #define SYSTEMD_FD_FIRST 3
+#define BIND_WAIT_MS     3000
+#define BIND_PAUSE_MS    50
 
 static int set_option(int fd, int level, int option, int value)
 {
@@ -32,6 +35,21 @@ static void tune(int fd)
 {
 	(void)set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	(void)set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+}
+
+/*
+ * The sockets of a worker that was killed live on for some milliseconds: the kernel ends its rings in the background. A gateway that is started again at once waits for that.
+ */
+static int bind_and_listen(int fd, const struct sockaddr_storage *ss, socklen_t len, int backlog)
+{
+	const struct timespec pause = {.tv_nsec = BIND_PAUSE_MS * 1000000L};
+	for (int tries = BIND_WAIT_MS / BIND_PAUSE_MS;; tries--) {
+		if (bind(fd, (const struct sockaddr *)ss, len) == 0 && listen(fd, backlog) == 0)
+			return 0;
+		if (errno != EADDRINUSE || tries == 0)
+			return -errno;
+		(void)nanosleep(&pause, NULL);
+	}
 }
 
 static int bind_one(const struct pn_config_listener *l, const char *text, const struct sockaddr_storage *ss, socklen_t len, bool is_dual,
@@ -46,8 +64,8 @@ static int bind_one(const struct pn_config_listener *l, const char *text, const 
 	if (ss->ss_family == AF_INET6)
 		(void)set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, is_dual ? 0 : 1);
 	tune(fd);
-	if (bind(fd, (const struct sockaddr *)ss, len) != 0 || listen(fd, (int)l->backlog) != 0) {
-		int error = errno;
+	int error = -bind_and_listen(fd, ss, len, (int)l->backlog);
+	if (error != 0) {
 		const char *remedy = error == EADDRINUSE ? "another program listens there; stop it or choose another port"
 		                     : error == EACCES   ? "ports below 1024 need root, CAP_NET_BIND_SERVICE or socket activation"
 		                     : error == EADDRNOTAVAIL ? "this machine has no such address" : "check the address";

@@ -39,6 +39,7 @@ struct parent {
 	bool is_ready;      /* this worker serves */
 	bool was_ever_ready;
 	bool is_stopping;
+	bool is_reload_wanted; /* asked for while it could not be done; done as soon as it can */
 	struct pn_config *pending; /* handed over by a reload, not answered yet */
 	uint32_t restart_delay_ms;
 	uint64_t restart_at_ms;
@@ -72,8 +73,12 @@ static int spawn(struct parent *p, struct pn_error *err)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
 		return pn_error_set(err, "socketpair: %s", strerror(errno));
 	pid_t pid = fork();
-	if (pid < 0)
-		return pn_error_set(err, "fork: %s", strerror(errno));
+	if (pid < 0) {
+		int error = errno;
+		(void)close(pair[0]);
+		(void)close(pair[1]);
+		return pn_error_set(err, "fork: %s", strerror(error));
+	}
 	if (pid == 0) {
 		(void)close(pair[0]);
 		(void)close(p->signal_fd);
@@ -166,9 +171,11 @@ static void reload(struct parent *p)
 {
 	struct pn_error err = {0};
 	if (!p->is_ready || p->pending) {
-		pn_logf(PN_LOG_WARN, "reload", "not now: the worker is %s", p->pending ? "busy with the last one" : "starting");
+		pn_logf(PN_LOG_INFO, "reload", "will be done when the worker is %s", p->pending ? "through with the last one" : "ready");
+		p->is_reload_wanted = true;
 		return;
 	}
+	p->is_reload_wanted = false;
 	pn_notify("RELOADING=1");
 	struct pn_config *c = pn_config_load(p->config_path, true, stderr);
 	if (!c) {
@@ -204,7 +211,13 @@ static void reload_answered(struct parent *p, bool is_taken)
 static void on_message(struct parent *p)
 {
 	char c = 0;
-	if (recv(p->sock, &c, 1, MSG_DONTWAIT) <= 0)
+	ssize_t n = recv(p->sock, &c, 1, MSG_DONTWAIT);
+	if (n == 0) {
+		/* The worker is going; its SIGCHLD follows. Do not spin on the end of the stream meanwhile. */
+		struct pollfd wait = {.fd = p->signal_fd, .events = POLLIN};
+		(void)poll(&wait, 1, 1000);
+	}
+	if (n <= 0)
 		return;
 	switch (c) {
 	case 'R':
@@ -223,6 +236,8 @@ static void on_message(struct parent *p)
 	default:
 		break;
 	}
+	if (p->is_reload_wanted && p->is_ready && !p->pending && !p->is_stopping)
+		reload(p);
 }
 
 static void stop(struct parent *p)
@@ -242,6 +257,8 @@ static int worker_ended(struct parent *p, int status)
 	p->worker = 0;
 	(void)close(p->sock);
 	p->sock = -1;
+	p->is_ready = false;
+	p->is_reload_wanted = p->is_reload_wanted || p->pending; /* it died with it unanswered: the next one gets it */
 	reload_answered(p, false);
 	if (p->is_stopping)
 		return WIFEXITED(status) ? WEXITSTATUS(status) : PN_EXIT_FAILURE;
@@ -304,11 +321,6 @@ static int supervise(struct parent *p)
 			int code = on_signal(p);
 			if (code >= 0)
 				return code;
-		}
-		if (p->sock >= 0 && (fds[1].revents & POLLHUP) && !(fds[1].revents & POLLIN)) {
-			/* The worker is going; its SIGCHLD follows. Do not spin on the hang-up meanwhile. */
-			struct pollfd wait = {.fd = p->signal_fd, .events = POLLIN};
-			(void)poll(&wait, 1, 1000);
 		}
 	}
 }

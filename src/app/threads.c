@@ -34,6 +34,7 @@ struct pn_loop_threads {
 	unsigned failed;
 	struct pn_session_profile *profile; /* what a profile_task is to take over */
 	uint32_t drain_timeout_ms;
+	bool is_drain_posted; /* nobody posts to the loops any more: they may be freed */
 	unsigned count;
 	struct loop_thread threads[];
 };
@@ -92,6 +93,15 @@ static int make_loop(struct loop_thread *t)
 	return pn_loop_new(&s, &t->loop, &t->err);
 }
 
+/* The drain task may have run to its end while the thread that posted it is still about to wake this loop. */
+static void wait_drain_posted(struct pn_loop_threads *all)
+{
+	pthread_mutex_lock(&all->lock);
+	while (!all->is_drain_posted)
+		pthread_cond_wait(&all->changed, &all->lock);
+	pthread_mutex_unlock(&all->lock);
+}
+
 static void *thread_main(void *arg)
 {
 	struct loop_thread *t = arg;
@@ -110,6 +120,8 @@ static void *thread_main(void *arg)
 	int rc = pn_loop_run(t->loop);
 	if (rc != 0)
 		pn_logf(PN_LOG_ERROR, "loop", "loop %u ended: %s", t->index, strerror(-rc));
+	PN_ASSERT(rc == 0); /* a ring that fails takes its sessions with it: the parent starts the worker again */
+	wait_drain_posted(t->all);
 	pn_session_service_free(t->service);
 	while (pn_loop_inflight(t->loop) > 0 && pn_loop_run_once(t->loop, 100) == 0)
 		continue;
@@ -178,6 +190,10 @@ void pn_loop_threads_drain(struct pn_loop_threads *all, uint32_t timeout_ms)
 	all->drain_timeout_ms = timeout_ms;
 	for (unsigned i = 0; i < all->count; i++)
 		pn_loop_post(all->threads[i].loop, &all->threads[i].drain_task);
+	pthread_mutex_lock(&all->lock);
+	all->is_drain_posted = true;
+	pthread_cond_broadcast(&all->changed);
+	pthread_mutex_unlock(&all->lock);
 	for (unsigned i = 0; i < all->count; i++) {
 		pthread_join(all->threads[i].thread, NULL);
 		all->threads[i].is_started = false;

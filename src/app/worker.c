@@ -190,7 +190,7 @@ static void sandbox(struct worker *w)
 	const struct pn_config *c = w->config;
 	struct pn_sandbox s = {0};
 	s.writable[s.writable_count++] = c->spool.path;
-	for (size_t i = 0; i < c->upstream_count && s.writable_count < PN_ARRAY_SIZE(s.writable) - 2; i++) {
+	for (size_t i = 0; i < c->upstream_count && s.writable_count < PN_ARRAY_SIZE(s.writable) - 1; i++) {
 		if (c->upstreams[i].kind == PN_CONFIG_UPSTREAM_MAILDIR)
 			s.writable[s.writable_count++] = c->upstreams[i].maildir;
 	}
@@ -201,6 +201,11 @@ static void sandbox(struct worker *w)
 	for (size_t i = 0; i < PN_ARRAY_SIZE(readable); i++)
 		s.readable[s.readable_count++] = readable[i];
 	s.readable[s.readable_count++] = parent_of(c->auth.user_file);
+	/* The user file may be a link: what it points to is replaced in its own directory. */
+	char *target = realpath(c->auth.user_file, NULL);
+	if (target)
+		s.readable[s.readable_count++] = parent_of(target);
+	free(target);
 	pn_sandbox_enter(&s);
 }
 
@@ -222,7 +227,7 @@ static size_t limits(void *ctx, struct pn_admin_limit *out, size_t max)
 		{"limits.handshakes_max", w->live.handshakes_max, handshakes, "session", "refused_handshakes_max"},
 		{"limits.sessions_per_source_max", w->live.sessions_per_source_max, 0, "session", "refused_source_sessions"},
 		{"limits.connections_per_source_per_minute_max", w->live.connections_per_minute_max, 0, "session", "refused_source_rate"},
-		{"spool.messages_max", w->settings.spool.queue_messages_max, st.messages, "session", "spool_refusals"},
+		{"spool.queue_messages_max", w->settings.spool.queue_messages_max, st.messages, "session", "spool_refusals"},
 		{"spool.memory_max_bytes", w->settings.spool.memory_max_bytes, st.memory_bytes, NULL, NULL},
 		{"spool.free_space_min_bytes", w->settings.spool.free_space_min_bytes, st.free_bytes, "session", "spool_refusals"},
 	};
@@ -283,7 +288,10 @@ static int start(struct worker *w, const struct pn_identity *id, pid_t parent_pi
 	if (rc != 0)
 		return pn_error_set(err, "hand-over: %s", strerror(-rc));
 	w->config = config_from(&w->handover, err);
-	if (!w->config || start_log(w, err) != 0)
+	if (!w->config)
+		return -1;
+	sandbox(w); /* before the first thread: Landlock holds the calling thread and its children only */
+	if (start_log(w, err) != 0)
 		return -1;
 	if (pn_net_probe(&w->features, err) != 0)
 		return -1;
@@ -294,7 +302,6 @@ static int start(struct worker *w, const struct pn_identity *id, pid_t parent_pi
 		return pn_error_set(err, "out of memory");
 	if (open_stores(w, err) != 0)
 		return -1;
-	sandbox(w);
 	return start_serving(w, err);
 }
 

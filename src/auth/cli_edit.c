@@ -230,7 +230,7 @@ int pn_user_edit_commit(struct pn_user_edit *e, size_t from, size_t to, const ch
 	snprintf(dir, sizeof(dir), "%s", e->path);
 	*strrchr(dir, '/') = '\0';
 	if (dir[0] == '\0')
-		strcpy(dir, "/");
+		snprintf(dir, sizeof(dir), "/");
 	snprintf(temp, sizeof(temp), "%s.new.XXXXXX", e->path);
 	int fd = mkostemp(temp, O_CLOEXEC);
 	if (fd < 0) {
