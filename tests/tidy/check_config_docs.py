@@ -4,8 +4,9 @@
 
 Usage: check_config_docs.py PRINT_KEYS MAN_PAGE EXAMPLE
 
-PRINT_KEYS prints the table (tests/unit/config/print_keys.c). Every key has an entry in its section of the man page, with
-type, range and default as they are, and a line in its section of the example: set, or with a # in front and its default.
+PRINT_KEYS prints the table (tests/unit/config/print_keys.c). Every key has an entry in its section of the man page,
+with type, range and default as they are, and a line in its section of the example: set, or with a # in front and its
+default.
 Nothing else is documented. Each comparison is also tried with a broken copy, so that a check that sees nothing fails.
 """
 
@@ -113,7 +114,8 @@ def main():
         problems.append(f"only {len(rows)} keys in the table")
     if not problems:
         problems += self_check(of_man, man, [
-            man.replace(".It Va node\n", ".It Va nodes\n"), man.replace("1..3600; default 300", "1..3600; default 301", 1),
+            man.replace(".It Va node\n", ".It Va nodes\n"),
+            man.replace("1..3600; default 300", "1..3600; default 301", 1),
             man.replace(".It Va loops\n", ".It Xx loops\n")])
         problems += self_check(of_example, example, [
             example.replace("#node = 0", "#node = 1"), example.replace("#loops = 0", "#lops = 0"),
