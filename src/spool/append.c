@@ -2,8 +2,9 @@
 /*
  * append.c - see append.h. One batch: gather records, one writev, one linked fdatasync, answer everybody.
  *
- * Invariants: everything in front of `end` is durable; a file that failed once is dropped at once (its reference goes when its void note is
- * settled); the waiters of a failed batch are answered only after the void note was tried (README.md V1-V4).
+ * Invariants: everything in front of `end` is durable; a file that failed once is dropped at once (its
+ * reference goes when its void note is settled); the waiters of a failed batch are answered only after the void
+ * note was tried (README.md V1-V4).
  */
 #include "spool/append.h"
 
@@ -23,7 +24,7 @@ struct pn_append_void {
 	struct pn_spool_file *file;
 	struct pn_list items;
 	uint64_t from;
-	int result;   /* for the waiters */
+	int result; /* for the waiters */
 };
 
 static const char *object_of(const struct pn_append *a)
@@ -71,7 +72,8 @@ static void request_file(struct pn_append *a)
 
 static void create_done(struct pn_loop *loop, struct pn_task *task)
 {
-	struct pn_append *a = pn_container_of(pn_container_of(task, struct pn_job, done), struct pn_append, create_job);
+	struct pn_append *a = pn_container_of(pn_container_of(task, struct pn_job, done),
+					      struct pn_append, create_job);
 	int before = a->create_error;
 	a->is_creating = false;
 	a->create_error = a->create_result;
@@ -84,8 +86,8 @@ static void create_done(struct pn_loop *loop, struct pn_task *task)
 		return;
 	}
 	if (before != a->create_error)
-		pn_logf(PN_LOG_ERROR, "spool", "cannot make a new %s: %s; tried again each second", object_of(a),
-		        strerror(-a->create_error));
+		pn_logf(PN_LOG_ERROR, "spool", "cannot make a new %s: %s; tried again each second",
+			object_of(a), strerror(-a->create_error));
 	pn_loop_timer_set(loop, &a->retry_timer, PN_RETRY_MS);
 	/* Nothing of theirs was written anywhere. */
 	if (!a->current) {
@@ -109,7 +111,8 @@ static struct pn_spool_file *retire_current(struct pn_append *a)
 	return f;
 }
 
-/* How far the current file may be filled. A journal grows on while the next one cannot be had: outcomes are worth more than a tidy size. */
+/* How far the current file may be filled. A journal grows on while the next one cannot be had: outcomes are
+ * worth more than a tidy size. */
 static uint64_t file_limit(const struct pn_append *a)
 {
 	return a->kind == PN_FILE_JOURNAL && !a->next ? UINT64_MAX : a->size_bytes;
@@ -118,7 +121,8 @@ static uint64_t file_limit(const struct pn_append *a)
 /* Makes sure that the first waiting record fits the current file. False: not now (then it waits, or was answered). */
 static bool ensure_file(struct pn_append *a)
 {
-	const struct pn_append_item *first = pn_container_of(a->waiting.next, struct pn_append_item, node);
+	const struct pn_append_item *first =
+		pn_container_of(a->waiting.next, struct pn_append_item, node);
 
 	if (a->current && a->end + pn_append_item_size(first) <= file_limit(a))
 		return true;
@@ -151,13 +155,14 @@ static void void_run(struct pn_spool *spool, struct pn_job *job)
 	struct pn_append_void *v = pn_container_of(job, struct pn_append_void, job);
 	/* Whether it worked or not: the waiters learn that their messages were not taken (README.md V4). */
 	if (pn_void_note(spool, v->file->id, v->from) < 0)
-		pn_logf(PN_LOG_WARN, "spool", "segment %016llx failed at offset %llu", (unsigned long long)v->file->id,
-		        (unsigned long long)v->from);
+		pn_logf(PN_LOG_WARN, "spool", "segment %016llx failed at offset %llu",
+			(unsigned long long)v->file->id, (unsigned long long)v->from);
 }
 
 static void void_done(struct pn_loop *loop, struct pn_task *task)
 {
-	struct pn_append_void *v = pn_container_of(pn_container_of(task, struct pn_job, done), struct pn_append_void, job);
+	struct pn_append_void *v = pn_container_of(pn_container_of(task, struct pn_job, done),
+						   struct pn_append_void, job);
 	(void)loop;
 	v->append->voids_pending--;
 	answer(&v->items, v->file, v->result);
@@ -171,8 +176,9 @@ static void batch_failed(struct pn_append *a, int result)
 	struct pn_spool_file *f = retire_current(a);
 
 	a->failures++;
-	pn_logf(PN_LOG_ERROR, "spool", "%s %016llx failed at offset %llu: %s; it is not written any more", object_of(a),
-	        (unsigned long long)f->id, (unsigned long long)from, strerror(-result));
+	pn_logf(PN_LOG_ERROR, "spool",
+		"%s %016llx failed at offset %llu: %s; it is not written any more", object_of(a),
+		(unsigned long long)f->id, (unsigned long long)from, strerror(-result));
 	if (a->kind != PN_FILE_SEGMENT) {
 		fail_without_note(a, f, result);
 		return;
@@ -201,8 +207,10 @@ static void batch_failed(struct pn_append *a, int result)
 static void batch_done(struct pn_append *a)
 {
 	bool is_segment = a->kind == PN_FILE_SEGMENT;
-	int written = pn_fault_result(is_segment ? "spool.segment.write" : "spool.journal.write", a->write_res);
-	int synced = pn_fault_result(is_segment ? "spool.segment.fdatasync" : "spool.journal.fdatasync", a->sync_res);
+	int written = pn_fault_result(is_segment ? "spool.segment.write" : "spool.journal.write",
+				      a->write_res);
+	int synced = pn_fault_result(
+		is_segment ? "spool.segment.fdatasync" : "spool.journal.fdatasync", a->sync_res);
 	int result = written < 0 ? written : (uint64_t)written < a->batch_len ? -EIO : synced;
 
 	if (result < 0) {
@@ -251,7 +259,7 @@ static void add_iov(struct iovec *iov, unsigned *count, const void *data, size_t
 	if (len == 0)
 		return;
 	/* writev does not change what it reads */
-	iov[*count] = (struct iovec){.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+	iov[*count] = (struct iovec){ .iov_base = (void *)(uintptr_t)data, .iov_len = len };
 	(*count)++;
 }
 
@@ -277,11 +285,14 @@ void pn_append_kick(struct pn_append *a)
 		return;
 	a->batch_len = 0;
 	while (!pn_list_is_empty(&a->waiting)) {
-		struct pn_append_item *item = pn_container_of(a->waiting.next, struct pn_append_item, node);
+		struct pn_append_item *item =
+			pn_container_of(a->waiting.next, struct pn_append_item, node);
 		uint64_t size = pn_append_item_size(item);
-		/* The first one always fits (ensure_file); a batch ends where the file, the vector or a sensible write ends. */
-		if (count > 0 && (a->end + a->batch_len + size > file_limit(a) || count + iov_count(item) > PN_APPEND_IOV_MAX ||
-		                  a->batch_len + size > PN_APPEND_BATCH_MAX_BYTES))
+		/* The first one always fits (ensure_file); a batch ends where the file, the vector or a
+		 * sensible write ends. */
+		if (count > 0 && (a->end + a->batch_len + size > file_limit(a) ||
+				  count + iov_count(item) > PN_APPEND_IOV_MAX ||
+				  a->batch_len + size > PN_APPEND_BATCH_MAX_BYTES))
 			break;
 		pn_list_remove(&item->node);
 		pn_list_push_back(&a->flying, &item->node);
@@ -289,7 +300,8 @@ void pn_append_kick(struct pn_append *a)
 		place(a, item, &count);
 	}
 	a->ops_pending = 2;
-	pn_loop_writev(a->loop, &a->write_op, on_written, a->current->fd, a->iov, count, a->end, PN_SYNC_LINKS);
+	pn_loop_writev(a->loop, &a->write_op, on_written, a->current->fd, a->iov, count, a->end,
+		       PN_SYNC_LINKS);
 	pn_sync_start(a->loop, &a->sync, on_synced, a->current->fd, true);
 }
 
@@ -302,10 +314,12 @@ void pn_append_add(struct pn_append *a, struct pn_append_item *item)
 
 /* ---- life ---- */
 
-int pn_append_init(struct pn_append *a, struct pn_spool *spool, struct pn_loop *loop, enum pn_file_kind kind,
-                   uint64_t size_bytes)
+int pn_append_init(struct pn_append *a, struct pn_spool *spool, struct pn_loop *loop,
+		   enum pn_file_kind kind, uint64_t size_bytes)
 {
-	*a = (struct pn_append){.spool = spool, .loop = loop, .kind = kind, .size_bytes = size_bytes};
+	*a = (struct pn_append){
+		.spool = spool, .loop = loop, .kind = kind, .size_bytes = size_bytes
+	};
 	pn_list_init(&a->waiting);
 	pn_list_init(&a->flying);
 	pn_timer_init(&a->retry_timer, on_retry);
@@ -316,6 +330,14 @@ int pn_append_init(struct pn_append *a, struct pn_spool *spool, struct pn_loop *
 	if (!a->iov)
 		return -ENOMEM;
 	int err = pn_file_create(spool, kind, size_bytes, &a->current);
+	if (err == -ENOSPC || err == -EDQUOT) {
+		/* What is queued must get out even so: serve without a file, as if the last one had failed. */
+		a->create_error = err;
+		pn_logf(PN_LOG_ERROR, "spool", "cannot make a new %s: %s; tried again each second",
+			object_of(a), strerror(-err));
+		request_file(a);
+		return 0;
+	}
 	if (err < 0) {
 		free(a->iov);
 		a->iov = NULL;
@@ -332,7 +354,8 @@ static void close_file(struct pn_append *a, struct pn_spool_file *f, uint64_t en
 	if (!f)
 		return;
 	if (end > PN_FILE_HEADER_SIZE && end < f->size_bytes && ftruncate(f->fd, (off_t)end) == 0) {
-		atomic_fetch_sub_explicit(&a->spool->disk_bytes, f->size_bytes - end, memory_order_relaxed);
+		atomic_fetch_sub_explicit(&a->spool->disk_bytes, f->size_bytes - end,
+					  memory_order_relaxed);
 		f->size_bytes = end;
 	}
 	/* release: pairs with the acquire in pn_spool_entry_wants_move */
@@ -355,7 +378,8 @@ void pn_append_deinit(struct pn_append *a)
 
 bool pn_append_is_busy(const struct pn_append *a)
 {
-	return a->ops_pending > 0 || a->is_creating || a->voids_pending > 0 || !pn_list_is_empty(&a->waiting);
+	return a->ops_pending > 0 || a->is_creating || a->voids_pending > 0 ||
+	       !pn_list_is_empty(&a->waiting);
 }
 
 int pn_append_state(const struct pn_append *a)

@@ -2,8 +2,8 @@
 /*
  * append.h - group commit: appends records to the current segment or journal of one owner, one batch in flight.
  *
- * One thread (the loop's). Items belong to the engine from pn_append_add until their fn. fn is called on the loop, never from inside
- * pn_append_add. After a failed batch the file is never written or synced again.
+ * One thread (the loop's). Items belong to the engine from pn_append_add until their fn. fn is called on the
+ * loop, never from inside pn_append_add. After a failed batch the file is never written or synced again.
  */
 #ifndef PN_SPOOL_APPEND_H
 #define PN_SPOOL_APPEND_H
@@ -11,7 +11,7 @@
 #include "spool/blob.h"
 #include "spool/internal.h"
 
-#define PN_APPEND_IOV_MAX 1024u
+#define PN_APPEND_IOV_MAX         1024u
 #define PN_APPEND_BATCH_MAX_BYTES (8u << 20)
 
 struct pn_append;
@@ -22,12 +22,12 @@ typedef void (*pn_append_fn)(struct pn_append_item *item, int result);
 /* One record. All memory that it names must live until fn. */
 struct pn_append_item {
 	struct pn_list node;
-	struct pn_rec_head head;        /* set by the owner: kind, generation, lengths and CRCs */
-	struct pn_block *blocks;        /* content in blocks, or */
-	struct pn_slice content;        /* in one piece */
+	struct pn_rec_head head; /* set by the owner: kind, generation, lengths and CRCs */
+	struct pn_block *blocks; /* content in blocks, or */
+	struct pn_slice content; /* in one piece */
 	struct pn_slice commit;
 	pn_append_fn fn;
-	struct pn_spool_file *file;     /* result; the reference is the engine's, valid during fn */
+	struct pn_spool_file *file; /* result; the reference is the engine's, valid during fn */
 	uint8_t head_octets[PN_REC_HEAD_SIZE];
 };
 
@@ -40,10 +40,10 @@ struct pn_append {
 	struct pn_spool *spool;
 	struct pn_loop *loop;
 	enum pn_file_kind kind;
-	uint64_t size_bytes;            /* of a file */
+	uint64_t size_bytes; /* of a file */
 	struct pn_spool_file *current;
-	struct pn_spool_file *next;     /* made ahead */
-	uint64_t end;                   /* where the next record goes; everything in front of it is durable */
+	struct pn_spool_file *next; /* made ahead */
+	uint64_t end; /* where the next record goes; everything in front of it is durable */
 	struct pn_list waiting;
 	struct pn_list flying;
 	uint64_t waiting_bytes;
@@ -59,7 +59,7 @@ struct pn_append {
 	bool is_creating;
 	int create_result;
 	struct pn_spool_file *created;
-	int create_error;               /* of the last try; 0 after a success */
+	int create_error; /* of the last try; 0 after a success */
 	struct pn_timer retry_timer;
 	unsigned voids_pending;
 	bool is_closing;
@@ -68,9 +68,10 @@ struct pn_append {
 };
 
 /* Makes the first file, blocking. 0 or -errno. */
-int pn_append_init(struct pn_append *a, struct pn_spool *spool, struct pn_loop *loop, enum pn_file_kind kind,
-                   uint64_t size_bytes) PN_MUST_CHECK;
-/* Nothing in flight (pn_append_is_busy), and not from inside a fn. Cuts the current file to what is used, removes it when empty. */
+int pn_append_init(struct pn_append *a, struct pn_spool *spool, struct pn_loop *loop,
+		   enum pn_file_kind kind, uint64_t size_bytes) PN_MUST_CHECK;
+/* Nothing in flight (pn_append_is_busy), and not from inside a fn. Cuts the current file to what is used,
+ * removes it when empty. */
 void pn_append_deinit(struct pn_append *a);
 bool pn_append_is_busy(const struct pn_append *a);
 void pn_append_add(struct pn_append *a, struct pn_append_item *item);

@@ -25,7 +25,8 @@ static uint64_t budget_limit(const struct pn_spool *spool, enum pn_budget budget
 bool pn_budget_take(struct pn_spool *spool, enum pn_budget budget, uint64_t bytes)
 {
 	/* Only a sum: orders nothing, so relaxed is enough here and in the three functions below. */
-	uint64_t before = atomic_fetch_add_explicit(&spool->memory_bytes, bytes, memory_order_relaxed);
+	uint64_t before =
+		atomic_fetch_add_explicit(&spool->memory_bytes, bytes, memory_order_relaxed);
 	if (before + bytes <= budget_limit(spool, budget))
 		return true;
 	atomic_fetch_sub_explicit(&spool->memory_bytes, bytes, memory_order_relaxed);
@@ -44,7 +45,8 @@ void pn_budget_give(struct pn_spool *spool, uint64_t bytes)
 
 bool pn_budget_is_over(struct pn_spool *spool, enum pn_budget budget)
 {
-	return atomic_load_explicit(&spool->memory_bytes, memory_order_relaxed) > budget_limit(spool, budget);
+	return atomic_load_explicit(&spool->memory_bytes, memory_order_relaxed) >
+	       budget_limit(spool, budget);
 }
 
 struct pn_block *pn_block_new(struct pn_spool *spool, enum pn_budget budget, uint32_t size_bytes)
@@ -124,7 +126,7 @@ size_t pn_blob_append(struct pn_spool_blob *b, struct pn_slice content, uint64_t
 	while (content.len > 0 && b->size_bytes < inline_max) {
 		if (!b->last || b->last->len == b->last->cap) {
 			struct pn_block *block = pn_block_new(b->spool, PN_BUDGET_INLINE,
-			                                      next_block_size(b, content.len));
+							      next_block_size(b, content.len));
 			if (!block)
 				break;
 			if (b->last)

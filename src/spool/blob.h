@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * blob.h - message octets in memory: blocks under the process-wide budget, and the blob that keeps a committed message for the relay.
+ * blob.h - message octets in memory: blocks under the process-wide budget, and the blob that keeps a committed
+ * message for the relay.
  *
- * A block belongs to one owner. A blob is reference counted (entry, reader, write in flight) and immutable once committed; any thread may drop the last reference.
+ * A block belongs to one owner. A blob is reference counted (entry, reader, write in flight) and immutable once
+ * committed; any thread may drop the last reference.
  */
 #ifndef PN_SPOOL_BLOB_H
 #define PN_SPOOL_BLOB_H
@@ -12,9 +14,9 @@
 #include <postern/base/buf.h>
 #include <postern/spool/spool.h>
 
-#define PN_BLOCK_SMALL_BYTES 4096u
+#define PN_BLOCK_SMALL_BYTES  4096u
 #define PN_BLOCK_MEDIUM_BYTES 16384u
-#define PN_BLOCK_LARGE_BYTES 32768u
+#define PN_BLOCK_LARGE_BYTES  32768u
 #define PN_BLOCK_STREAM_BYTES 65536u
 
 struct pn_block {

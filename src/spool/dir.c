@@ -16,7 +16,9 @@
 
 void pn_file_name(char out[PN_FILE_NAME_SIZE], enum pn_file_kind kind, uint64_t id)
 {
-	const char *suffix = kind == PN_FILE_SEGMENT ? "seg" : kind == PN_FILE_LARGE ? "msg" : "jnl";
+	const char *suffix = kind == PN_FILE_SEGMENT ? "seg"
+			     : kind == PN_FILE_LARGE ? "msg"
+						     : "jnl";
 	snprintf(out, PN_FILE_NAME_SIZE, "%016" PRIx64 ".%s", id, suffix);
 }
 
@@ -84,9 +86,11 @@ int pn_io_unlink(const char *site, int dir_fd, const char *name)
 	return pn_fault_result(site, unlinkat(dir_fd, name, 0) < 0 ? -errno : 0);
 }
 
-int pn_io_rename(const char *site, int old_dir_fd, const char *old_name, int new_dir_fd, const char *new_name)
+int pn_io_rename(const char *site, int old_dir_fd, const char *old_name, int new_dir_fd,
+		 const char *new_name)
 {
-	return pn_fault_result(site, renameat(old_dir_fd, old_name, new_dir_fd, new_name) < 0 ? -errno : 0);
+	return pn_fault_result(
+		site, renameat(old_dir_fd, old_name, new_dir_fd, new_name) < 0 ? -errno : 0);
 }
 
 int pn_io_sync(const char *site, int fd, bool data_only)
@@ -140,15 +144,18 @@ int pn_io_allocate(const char *site, int fd, uint64_t size)
 void pn_spool_refresh_space(struct pn_spool *spool)
 {
 	struct statvfs st;
-	int res = pn_fault_result("spool.dir.statvfs", fstatvfs(spool->root_fd, &st) < 0 ? -errno : 0);
+	int res = pn_fault_result("spool.dir.statvfs",
+				  fstatvfs(spool->root_fd, &st) < 0 ? -errno : 0);
 	/* Unknown: the last known figure stays. Only a number for admission, so relaxed. */
 	if (res == 0)
-		atomic_store_explicit(&spool->free_bytes, (uint64_t)st.f_bavail * st.f_frsize, memory_order_relaxed);
+		atomic_store_explicit(&spool->free_bytes, (uint64_t)st.f_bavail * st.f_frsize,
+				      memory_order_relaxed);
 }
 
 int pn_damaged_save(struct pn_spool *spool, const char *name, const void *data, size_t len)
 {
-	int fd = pn_io_open("spool.damaged.create", spool->damaged_fd, name, O_WRONLY | O_CREAT | O_EXCL);
+	int fd = pn_io_open("spool.damaged.create", spool->damaged_fd, name,
+			    O_WRONLY | O_CREAT | O_EXCL);
 	/* An earlier start has saved it. */
 	if (fd == -EEXIST)
 		return 0;
@@ -167,7 +174,8 @@ int pn_damaged_save(struct pn_spool *spool, const char *name, const void *data, 
 		err = pn_io_sync("spool.damaged.fsync", spool->damaged_fd, false);
 	/* A part of it must not pass for the whole at the next start. */
 	if (err < 0 && unlinkat(spool->damaged_fd, name, 0) < 0)
-		pn_logf(PN_LOG_WARN, "spool", "damaged/%s is incomplete: %s", name, strerror(errno));
+		pn_logf(PN_LOG_WARN, "spool", "damaged/%s is incomplete: %s", name,
+			strerror(errno));
 	return err;
 }
 

@@ -32,7 +32,8 @@ static void file_finish(struct pn_spool *spool, struct pn_removal *r)
 		int err = pn_io_unlink("spool.void.unlink", spool->segments_fd, name);
 		/* Left over, it is unlinked at the next start. */
 		if (err < 0 && err != -ENOENT)
-			pn_logf(PN_LOG_INFO, "spool", "segments/%s stays until the next start: %s", name, strerror(-err));
+			pn_logf(PN_LOG_INFO, "spool", "segments/%s stays until the next start: %s",
+				name, strerror(-err));
 	}
 	if (f->kind == PN_FILE_SEGMENT)
 		atomic_fetch_sub_explicit(&spool->segment_count, 1, memory_order_relaxed);
@@ -51,7 +52,8 @@ static void file_drop(struct pn_removal *r)
 
 /* ---- making ---- */
 
-struct pn_spool_file *pn_file_new(struct pn_spool *spool, enum pn_file_kind kind, uint64_t id, int fd, uint64_t size_bytes)
+struct pn_spool_file *pn_file_new(struct pn_spool *spool, enum pn_file_kind kind, uint64_t id,
+				  int fd, uint64_t size_bytes)
 {
 	struct pn_spool_file *f = calloc(1, sizeof(*f));
 	if (!f)
@@ -103,8 +105,9 @@ int pn_journal_slot_take(struct pn_spool *spool, struct pn_spool_file *f)
 	for (uint32_t i = 0; i < spool->journal_slots; i++) {
 		struct pn_spool_file *empty = NULL;
 		/* acq_rel: publishes *f to pn_journal_file_at; pairs with the release in file_finish */
-		if (atomic_compare_exchange_strong_explicit(&spool->journals[i], &empty, f, memory_order_acq_rel,
-		                                            memory_order_relaxed)) {
+		if (atomic_compare_exchange_strong_explicit(&spool->journals[i], &empty, f,
+							    memory_order_acq_rel,
+							    memory_order_relaxed)) {
 			f->slot = i;
 			return 0;
 		}
@@ -124,23 +127,26 @@ struct file_sites {
 };
 
 static const struct file_sites segment_sites = {
-	"spool.segment.create", "spool.segment.fallocate", "spool.segment.header_write", "spool.segment.header_fdatasync",
-	"spool.segments.fsync",
+	"spool.segment.create",           "spool.segment.fallocate", "spool.segment.header_write",
+	"spool.segment.header_fdatasync", "spool.segments.fsync",
 };
 static const struct file_sites journal_sites = {
-	"spool.journal.create", "spool.journal.fallocate", "spool.journal.header_write", "spool.journal.header_fdatasync",
-	"spool.journals.fsync",
+	"spool.journal.create",           "spool.journal.fallocate", "spool.journal.header_write",
+	"spool.journal.header_fdatasync", "spool.journals.fsync",
 };
 
 static int write_header(const struct file_sites *sites, int fd, enum pn_file_kind kind, uint64_t id)
 {
 	uint8_t octets[PN_FILE_HEADER_SIZE];
-	struct pn_file_header header = {.kind = kind, .id = id, .created_wall_ms = pn_clock_wall_ms()};
+	struct pn_file_header header = { .kind = kind,
+					 .id = id,
+					 .created_wall_ms = pn_clock_wall_ms() };
 	pn_file_header_encode(octets, &header);
 	return pn_io_write(sites->header, fd, octets, sizeof(octets), 0);
 }
 
-int pn_file_create(struct pn_spool *spool, enum pn_file_kind kind, uint64_t size_bytes, struct pn_spool_file **ret)
+static int create_once(struct pn_spool *spool, enum pn_file_kind kind, uint64_t size_bytes,
+		       struct pn_spool_file **ret)
 {
 	const struct file_sites *sites = kind == PN_FILE_SEGMENT ? &segment_sites : &journal_sites;
 	int dir_fd = pn_file_dir(spool, kind);
@@ -183,6 +189,19 @@ int pn_file_create(struct pn_spool *spool, enum pn_file_kind kind, uint64_t size
 	return 0;
 }
 
+int pn_file_create(struct pn_spool *spool, enum pn_file_kind kind, uint64_t size_bytes,
+		   struct pn_spool_file **ret)
+{
+	int err = 0;
+	/* Messages get what is left of a disk only while the room for outcomes is kept. */
+	if (kind == PN_FILE_SEGMENT && (err = pn_reserve_fill(spool)) < 0)
+		return err;
+	err = create_once(spool, kind, size_bytes, ret);
+	if (kind == PN_FILE_JOURNAL && (err == -ENOSPC || err == -EDQUOT) && pn_reserve_spend(spool))
+		err = create_once(spool, kind, size_bytes, ret);
+	return err;
+}
+
 /* ---- references and holds ---- */
 
 void pn_file_ref(struct pn_spool_file *f)
@@ -221,7 +240,8 @@ void pn_file_hold_free(struct pn_file_hold *hold)
 	free(hold);
 }
 
-void pn_file_hold_file(struct pn_spool_file *f, struct pn_spool_file *other, struct pn_file_hold *hold)
+void pn_file_hold_file(struct pn_spool_file *f, struct pn_spool_file *other,
+		       struct pn_file_hold *hold)
 {
 	hold->file = other;
 	pn_file_ref(other);
@@ -238,8 +258,10 @@ void pn_file_release(struct pn_spool_file *f)
 		free(hold);
 	}
 	for (uint32_t i = 0; f->held_journals && i < f->spool->journal_slots / 64; i++) {
-		uint64_t word = atomic_exchange_explicit(&f->held_journals[i], 0, memory_order_relaxed);
+		uint64_t word =
+			atomic_exchange_explicit(&f->held_journals[i], 0, memory_order_relaxed);
 		for (; word != 0; word &= word - 1)
-			pn_file_unref(pn_journal_file_at(f->spool, i * 64 + (uint32_t)__builtin_ctzll(word)));
+			pn_file_unref(pn_journal_file_at(f->spool,
+							 i * 64 + (uint32_t)__builtin_ctzll(word)));
 	}
 }

@@ -2,8 +2,9 @@
 /*
  * helper.c - the spool's thread for what blocks: making files, void notes, unlinking, statvfs.
  *
- * Jobs come over a lock-free stack; results go back with pn_loop_post. It never touches a message's octets, and nobody waits for it on the
- * way to a 250 unless a segment ran full before the next one was ready or a batch failed.
+ * Jobs come over a lock-free stack; results go back with pn_loop_post. It never touches a message's octets, and
+ * nobody waits for it on the way to a 250 unless a segment ran full before the next one was ready or a batch
+ * failed.
  */
 #include <errno.h>
 #include <signal.h>
@@ -69,11 +70,12 @@ void pn_helper_run_now(struct pn_spool *spool)
 	run_queue(spool);
 }
 
-static void wait_a_second(struct pn_helper *h)
+/* For work, or until something may be tried again. */
+static void wait_for_work(struct pn_helper *h)
 {
-	struct timespec until;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += 1;
+	uint64_t until_ns = pn_clock_mono_ns() + (uint64_t)PN_RETRY_MS * 1000000;
+	struct timespec until = { .tv_sec = (time_t)(until_ns / 1000000000),
+				  .tv_nsec = (long)(until_ns % 1000000000) };
 	while (sem_clockwait(&h->wake, CLOCK_MONOTONIC, &until) < 0 && errno == EINTR)
 		;
 }
@@ -95,12 +97,13 @@ static void *helper_main(void *arg)
 			h->retry_at_ms = now + PN_RETRY_MS;
 			pn_removals_retry(spool);
 			pn_void_retries_run(spool);
+			(void)pn_reserve_fill(spool);
 		}
 		if (now >= space_at_ms) {
 			space_at_ms = now + 1000;
 			pn_spool_refresh_space(spool);
 		}
-		wait_a_second(h);
+		wait_for_work(h);
 	}
 	return NULL;
 }

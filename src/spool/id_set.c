@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* id_set.c - see id_set.h. Open addressing, linear probing, at most three quarters full; slots name a place in a dense array. */
+/* id_set.c - see id_set.h. Open addressing, linear probing, at most three quarters full; slots name a place in
+ * a dense array. */
 #include "spool/id_set.h"
 
 #include <errno.h>
@@ -13,9 +14,9 @@ struct id_item {
 
 struct pn_id_set {
 	struct id_item *items;
-	uint32_t *slots;         /* index + 1 of an item; 0: empty */
+	uint32_t *slots; /* index + 1 of an item; 0: empty */
 	uint32_t count;
-	uint32_t capacity;       /* of slots, a power of two; items has three quarters of it */
+	uint32_t capacity; /* of slots, a power of two; items has three quarters of it */
 };
 
 /* FNV-1a: the ids come from our own disk, nobody chooses them to collide. */
@@ -83,7 +84,7 @@ int pn_id_set_add(struct pn_id_set *s, const struct pn_id *id, uint32_t value, u
 		*ret_value = s->items[*slot - 1].value;
 		return 0;
 	}
-	s->items[s->count] = (struct id_item){.id = *id, .value = value};
+	s->items[s->count] = (struct id_item){ .id = *id, .value = value };
 	*slot = ++s->count;
 	*ret_value = value;
 	return 1;

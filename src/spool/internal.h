@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * internal.h - what the files of the spool share: the spool itself, its files and their references, the helper thread's jobs.
+ * internal.h - what the files of the spool share: the spool itself, its files and their references, the helper
+ * thread's jobs.
  *
- * Threads: struct pn_spool_file is shared (atomics, see each member); everything with a loop belongs to that loop's thread;
- * a job belongs to whoever pushed it until `done` runs on the loop (or for ever to the helper when it has no loop).
+ * Threads: struct pn_spool_file is shared (atomics, see each member); everything with a loop belongs to that
+ * loop's thread; a job belongs to whoever pushed it until `done` runs on the loop (or for ever to the helper
+ * when it has no loop).
  */
 #ifndef PN_SPOOL_INTERNAL_H
 #define PN_SPOOL_INTERNAL_H
@@ -21,11 +23,16 @@
 #include "spool/layout.h"
 
 /* Journal files that may exist at once; the journal in use grows on when there is no free slot. */
-#define PN_JOURNAL_SLOTS_MIN 1024u
+#define PN_JOURNAL_SLOTS_MIN      1024u
 #define PN_JOURNAL_SIZE_MIN_BYTES (64u << 10)
 #define PN_JOURNAL_SIZE_MAX_BYTES (8u << 20)
 #define PN_SEGMENT_SIZE_MAX_BYTES (UINT64_C(1) << 30)
+/* After this what failed is tried again. Test builds, which fail on purpose, are less patient. */
+#ifdef PN_FAULT_INJECTION
+#define PN_RETRY_MS 50u
+#else
 #define PN_RETRY_MS 1000u
+#endif
 
 /* ---- the helper thread (helper.c) ---- */
 
@@ -33,7 +40,7 @@ struct pn_job {
 	struct pn_mpsc_node node;
 	/* Runs on the helper. With loop == NULL it may free the job. */
 	void (*run)(struct pn_spool *spool, struct pn_job *job);
-	struct pn_loop *loop;  /* where `done` is posted; NULL: nowhere */
+	struct pn_loop *loop; /* where `done` is posted; NULL: nowhere */
 	struct pn_task done;
 };
 
@@ -55,12 +62,12 @@ struct pn_helper {
 	sem_t wake;
 	pthread_t thread;
 	pthread_mutex_t start_lock;
-	bool is_running;               /* under start_lock */
+	bool is_running; /* under start_lock */
 	_Atomic bool is_stopping;
-	struct pn_list removals;       /* helper only: gathered, to be unlinked */
-	struct pn_list retries;        /* helper only: unlink failed */
-	struct pn_list stuck;          /* helper only: unlinked, but the directory could not be synced */
-	struct pn_list void_retries;   /* helper only: void notes still to be made */
+	struct pn_list removals; /* helper only: gathered, to be unlinked */
+	struct pn_list retries;  /* helper only: unlink failed */
+	struct pn_list stuck;    /* helper only: unlinked, but the directory could not be synced */
+	struct pn_list void_retries; /* helper only: void notes still to be made */
 	uint64_t retry_at_ms;
 };
 
@@ -85,28 +92,30 @@ void pn_removals_drop(struct pn_spool *spool);
 
 struct pn_spool_file {
 	struct pn_spool *spool;
-	struct pn_list node;                /* in spool->files, under files_lock */
+	struct pn_list node; /* in spool->files, under files_lock */
 	enum pn_file_kind kind;
 	uint64_t id;
-	int fd;                             /* -1 for the one that stands for all large messages */
-	uint32_t slot;                      /* of a journal file */
-	uint64_t size_bytes;                /* on disk, for statistics and for the live share */
+	int fd;              /* -1 for the one that stands for all large messages */
+	uint32_t slot;       /* of a journal file */
+	uint64_t size_bytes; /* on disk, for statistics and for the live share */
 	/* README.md "Who owns what"; the one who takes the last reference away removes the file. */
 	_Atomic uint64_t refs;
-	_Atomic uint64_t live_bytes;        /* of a segment: records of messages that are still owed */
-	_Atomic bool is_closed;             /* nobody writes to it any more */
-	_Atomic uint64_t void_from;         /* 0: no void note */
+	_Atomic uint64_t live_bytes; /* of a segment: records of messages that are still owed */
+	_Atomic bool is_closed;      /* nobody writes to it any more */
+	_Atomic uint64_t void_from;  /* 0: no void note */
 	struct pn_removal removal;
-	struct pn_mpsc held_files;          /* struct pn_file_hold */
-	_Atomic uint64_t *held_journals;    /* of a segment: one bit for each slot */
+	struct pn_mpsc held_files;       /* struct pn_file_hold */
+	_Atomic uint64_t *held_journals; /* of a segment: one bit for each slot */
 };
 
 /* Makes the struct for a file that exists; takes fd. refs is 1. NULL: out of memory. */
-struct pn_spool_file *pn_file_new(struct pn_spool *spool, enum pn_file_kind kind, uint64_t id, int fd, uint64_t size_bytes);
+struct pn_spool_file *pn_file_new(struct pn_spool *spool, enum pn_file_kind kind, uint64_t id,
+				  int fd, uint64_t size_bytes);
 /* Frees the struct and closes the descriptor; what it held is not released. */
 void pn_file_free(struct pn_spool_file *f);
 /* Creates segment or journal on disk, durable with its directory entry. Blocking. 0 or -errno. */
-int pn_file_create(struct pn_spool *spool, enum pn_file_kind kind, uint64_t size_bytes, struct pn_spool_file **ret) PN_MUST_CHECK;
+int pn_file_create(struct pn_spool *spool, enum pn_file_kind kind, uint64_t size_bytes,
+		   struct pn_spool_file **ret) PN_MUST_CHECK;
 void pn_file_ref(struct pn_spool_file *f);
 void pn_file_unref(struct pn_spool_file *f);
 /* Segment `f` holds journal file `journal` from now on (idempotent). The caller has a reference of both. */
@@ -115,7 +124,8 @@ void pn_file_hold_journal(struct pn_spool_file *f, struct pn_spool_file *journal
 struct pn_file_hold *pn_file_hold_new(void);
 void pn_file_hold_free(struct pn_file_hold *hold);
 /* Segment `f` holds segment `other`; takes `hold`. */
-void pn_file_hold_file(struct pn_spool_file *f, struct pn_spool_file *other, struct pn_file_hold *hold);
+void pn_file_hold_file(struct pn_spool_file *f, struct pn_spool_file *other,
+		       struct pn_file_hold *hold);
 /* Releases everything that `f` holds. */
 void pn_file_release(struct pn_spool_file *f);
 struct pn_spool_file *pn_journal_file_at(struct pn_spool *spool, uint32_t slot);
@@ -136,18 +146,29 @@ int pn_file_dir(const struct pn_spool *spool, enum pn_file_kind kind);
 /* A descriptor or -errno. */
 int pn_io_open(const char *site, int dir_fd, const char *name, int flags) PN_MUST_CHECK;
 int pn_io_unlink(const char *site, int dir_fd, const char *name) PN_MUST_CHECK;
-int pn_io_rename(const char *site, int old_dir_fd, const char *old_name, int new_dir_fd, const char *new_name) PN_MUST_CHECK;
+int pn_io_rename(const char *site, int old_dir_fd, const char *old_name, int new_dir_fd,
+		 const char *new_name) PN_MUST_CHECK;
 int pn_io_sync(const char *site, int fd, bool data_only) PN_MUST_CHECK;
 /* 0 or -errno; a short write is -EIO. */
-int pn_io_write(const char *site, int fd, const void *data, size_t len, uint64_t offset) PN_MUST_CHECK;
+int pn_io_write(const char *site, int fd, const void *data, size_t len,
+		uint64_t offset) PN_MUST_CHECK;
 /* Octets read (short only at the end of the file) or -errno. */
-ptrdiff_t pn_io_read(const char *site, int fd, void *data, size_t len, uint64_t offset) PN_MUST_CHECK;
+ptrdiff_t pn_io_read(const char *site, int fd, void *data, size_t len,
+		     uint64_t offset) PN_MUST_CHECK;
 int pn_io_allocate(const char *site, int fd, uint64_t size) PN_MUST_CHECK;
 /* Fills free_bytes. */
 void pn_spool_refresh_space(struct pn_spool *spool);
 
+/* Outcomes are small beside messages. */
+uint64_t pn_journal_size(const struct pn_spool *spool);
+
+/* reserve.c. Any thread, blocking. fill: 0 when it is there. spend: gives it up; whether there was one. */
+int pn_reserve_fill(struct pn_spool *spool);
+bool pn_reserve_spend(struct pn_spool *spool);
+
 /* Writes octets of a damaged record or file into damaged/ (once; the name is kept). 0 or -errno. */
-int pn_damaged_save(struct pn_spool *spool, const char *name, const void *data, size_t len) PN_MUST_CHECK;
+int pn_damaged_save(struct pn_spool *spool, const char *name, const void *data,
+		    size_t len) PN_MUST_CHECK;
 
 /* Moves a whole file to damaged/. 0 or -errno. */
 int pn_damaged_move(struct pn_spool *spool, int dir_fd, const char *name) PN_MUST_CHECK;
@@ -164,14 +185,17 @@ struct pn_sync {
 #else
 #define PN_SYNC_LINKS true
 #endif
-/* fsync or fdatasync; with PN_NOSYNC nothing with the result 0. PN_SYNC_LINKS is what the write in front of it passes as link_next. */
-void pn_sync_start(struct pn_loop *loop, struct pn_sync *sync, void (*fn)(struct pn_sync *sync, int res), int fd,
-                   bool data_only);
+/* fsync or fdatasync; with PN_NOSYNC nothing with the result 0. PN_SYNC_LINKS is what the write in front of it
+ * passes as link_next. */
+void pn_sync_start(struct pn_loop *loop, struct pn_sync *sync,
+		   void (*fn)(struct pn_sync *sync, int res), int fd, bool data_only);
 
 /* ---- the spool ---- */
 
-#define PN_SPOOL_COUNTERS(X)                                                                       \
-	X(removals) X(removal_failures) X(damaged) X(voids) X(void_failures) X(recovered) X(recovered_finished)
+#define PN_SPOOL_COUNTERS(X)                                                  \
+	X(removals)                                                           \
+	X(removal_failures) X(damaged) X(voids) X(void_failures) X(recovered) \
+		X(recovered_finished)
 enum pn_spool_counter {
 #define X(name) PN_SPOOL_C_##name,
 	PN_SPOOL_COUNTERS(X)
@@ -186,15 +210,20 @@ struct pn_spool {
 	char *path;
 	int root_fd, lock_fd, segments_fd, files_fd, journals_fd, damaged_fd;
 	struct pn_helper helper;
-	struct pn_spool_file large;         /* `file` of every entry with a file of its own */
+	struct pn_spool_file large; /* `file` of every entry with a file of its own */
+
+	pthread_mutex_t reserve_lock;
+	_Atomic bool has_reserve; /* without it nothing is admitted, see reserve.c */
 
 	pthread_mutex_t files_lock;
-	struct pn_list files;               /* every struct pn_spool_file; for close */
-	/* Slots of journal files: written with release when a file takes or leaves a slot, read with acquire by readers. */
+	struct pn_list files; /* every struct pn_spool_file; for close */
+	/* Slots of journal files: written with release when a file takes or leaves a slot, read with acquire by
+	 * readers. */
 	_Atomic(struct pn_spool_file *) *journals;
 	uint32_t journal_slots;
 
-	_Atomic uint64_t slots_used;        /* messages and open transactions, against queue_messages_max */
+	_Atomic uint64_t
+		slots_used; /* messages and open transactions, against queue_messages_max */
 	_Atomic uint64_t messages;
 	_Atomic uint64_t segment_count;
 	_Atomic uint64_t file_count;
@@ -204,7 +233,7 @@ struct pn_spool {
 
 	void (*orphan_fn)(struct pn_spool_entry *entry, void *ctx);
 	void *orphan_ctx;
-	struct pn_id_set *bounces;          /* written by recovery only */
+	struct pn_id_set *bounces; /* written by recovery only */
 	pn_counter counters[PN_SPOOL_COUNTER_COUNT];
 	struct pn_counter_block counter_block;
 };
@@ -223,14 +252,15 @@ static inline bool pn_entry_is_large(const struct pn_spool_entry *e)
 /* Octets of a message on disk. */
 static inline uint64_t pn_entry_disk_bytes(const struct pn_spool_entry *e)
 {
-	return pn_rec_size(e->size_bytes, e->commit_len) + (pn_entry_is_large(e) ? PN_FILE_HEADER_SIZE : 0);
+	return pn_rec_size(e->size_bytes, e->commit_len) +
+	       (pn_entry_is_large(e) ? PN_FILE_HEADER_SIZE : 0);
 }
 
 /*
- * entry->progress: 0; or slot and offset in a journal file; or, with the top bit, the address of a struct pn_outcome_rec
- * (an outcome that could not be made durable).
+ * entry->progress: 0; or slot and offset in a journal file; or, with the top bit, the address of a struct
+ * pn_outcome_rec (an outcome that could not be made durable).
  */
-#define PN_PROGRESS_MEMORY (UINT64_C(1) << 63)
+#define PN_PROGRESS_MEMORY     (UINT64_C(1) << 63)
 #define PN_PROGRESS_SLOT_SHIFT 44
 static inline uint64_t pn_progress_make(uint32_t slot, uint64_t offset)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * journal.c - outcomes of deliveries: recorded in groups, with the entry's references moved when they are durable. README.md J1-JG, I6-I8.
+ * journal.c - outcomes of deliveries: recorded in groups, with the entry's references moved when they are
+ * durable. README.md J1-JG, I6-I8.
  */
 #include "spool/journal.h"
 
@@ -97,8 +98,8 @@ static void large_drop(struct pn_removal *r)
 	rec_free(pn_container_of(r, struct pn_outcome_rec, removal));
 }
 
-void pn_large_remove(struct pn_spool *spool, struct pn_outcome_rec *rec, uint64_t id, uint64_t bytes,
-                     struct pn_spool_file *journal_file)
+void pn_large_remove(struct pn_spool *spool, struct pn_outcome_rec *rec, uint64_t id,
+		     uint64_t bytes, struct pn_spool_file *journal_file)
 {
 	if (journal_file)
 		pn_file_ref(journal_file);
@@ -234,7 +235,8 @@ static int rec_encode(struct pn_outcome_rec *rec, const struct pn_outcome *o)
 	return 0;
 }
 
-void pn_journal_record(struct pn_journal *j, const struct pn_outcome *o, pn_journal_fn fn, void *ctx)
+void pn_journal_record(struct pn_journal *j, const struct pn_outcome *o, pn_journal_fn fn,
+		       void *ctx)
 {
 	struct pn_outcome_rec *rec = calloc(1, sizeof(*rec));
 	PN_ASSERT(fn || o->is_final);
@@ -249,7 +251,8 @@ void pn_journal_record(struct pn_journal *j, const struct pn_outcome *o, pn_jour
 		rec->item.fn = on_recorded;
 	}
 	if (!rec || rec_encode(rec, o) < 0) {
-		/* Out of memory, the one failure that is told from inside. A final message is forgotten; a restart finds it. */
+		/* Out of memory, the one failure that is told from inside. A final message is forgotten; a
+		 * restart finds it. */
 		if (rec)
 			rec_free(rec);
 		if (o->is_final)
@@ -269,7 +272,8 @@ void pn_journal_record(struct pn_journal *j, const struct pn_outcome *o, pn_jour
 	}
 	count(j, PN_JOURNAL_C_records);
 	pn_append_add(&j->append, &rec->item);
-	if (j->spool->settings.outcome_sync_ms == 0 || j->append.waiting_bytes >= JOURNAL_HURRY_BYTES)
+	if (j->spool->settings.outcome_sync_ms == 0 ||
+	    j->append.waiting_bytes >= JOURNAL_HURRY_BYTES)
 		j->is_due = true;
 	else if (!pn_timer_is_armed(&j->timer))
 		pn_loop_timer_set(j->loop, &j->timer, j->spool->settings.outcome_sync_ms);
@@ -296,25 +300,25 @@ static void on_batch(struct pn_loop *loop, struct pn_batch_hook *hook)
 	pn_counter_set(&j->counters[PN_JOURNAL_C_files], j->append.files);
 }
 
-/* Outcomes are small beside messages. */
-static uint64_t journal_size(const struct pn_spool *spool)
+uint64_t pn_journal_size(const struct pn_spool *spool)
 {
 	uint64_t size = spool->settings.segment_size_bytes / 4;
 	return size < PN_JOURNAL_SIZE_MIN_BYTES   ? PN_JOURNAL_SIZE_MIN_BYTES
 	       : size > PN_JOURNAL_SIZE_MAX_BYTES ? PN_JOURNAL_SIZE_MAX_BYTES
-	                                          : size;
+						  : size;
 }
 
-struct pn_journal *pn_journal_new(struct pn_spool *spool, struct pn_loop *loop, const char *name, struct pn_error *err)
+struct pn_journal *pn_journal_new(struct pn_spool *spool, struct pn_loop *loop, const char *name,
+				  struct pn_error *err)
 {
 	struct pn_journal *j = calloc(1, sizeof(*j));
 	int res = j ? pn_helper_start(spool) : -ENOMEM;
-	uint64_t size = journal_size(spool);
+	uint64_t size = pn_journal_size(spool);
 	if (res == 0)
 		res = pn_append_init(&j->append, spool, loop, PN_FILE_JOURNAL, size);
 	if (res < 0) {
-		pn_error_set(err, "spool %s: cannot make a journal of %llu octets for %s: %s", spool->path, (unsigned long long)size,
-		             name, strerror(-res));
+		pn_error_set(err, "spool %s: cannot make a journal of %llu octets for %s: %s",
+			     spool->path, (unsigned long long)size, name, strerror(-res));
 		free(j);
 		return NULL;
 	}
@@ -350,8 +354,11 @@ void pn_journal_free(struct pn_journal *j)
 		lost++;
 	}
 	if (lost > 0)
-		pn_logf(PN_LOG_ERROR, "spool", "%zu final outcomes could not be recorded; these messages are sent again after the next "
-		        "start", lost);
+		pn_logf(PN_LOG_ERROR, "spool",
+			"%zu final outcomes could not be recorded; these messages are sent again "
+			"after the next "
+			"start",
+			lost);
 	pn_counters_unregister(&j->counter_block);
 	pn_loop_hook_remove(j->loop, &j->hook);
 	pn_append_deinit(&j->append);

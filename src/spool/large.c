@@ -2,8 +2,9 @@
 /*
  * large.c - a message in a file of its own, all on the ring. README.md L1-L5, LF.
  *
- * At most two blocks are in flight and about two more wait, whatever the size of the message. A file is ID.tmp until everything in it is
- * durable; whatever fails before the rename is void by that name. A file that failed is unlinked before anybody is told.
+ * At most two blocks are in flight and about two more wait, whatever the size of the message. A file is ID.tmp
+ * until everything in it is durable; whatever fails before the rename is void by that name. A file that failed
+ * is unlinked before anybody is told.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,34 +21,41 @@
 
 #define LARGE_BEHIND_BYTES (2u * PN_BLOCK_STREAM_BYTES)
 
-enum large_state { LARGE_OPENING, LARGE_STREAMING, LARGE_TAIL, LARGE_RENAMING, LARGE_DIR_SYNC, LARGE_CLEANING };
+enum large_state {
+	LARGE_OPENING,
+	LARGE_STREAMING,
+	LARGE_TAIL,
+	LARGE_RENAMING,
+	LARGE_DIR_SYNC,
+	LARGE_CLEANING
+};
 
 struct large_slot {
 	struct pn_op op;
 	struct pn_large *large;
-	struct pn_block *block;  /* NULL: free */
+	struct pn_block *block; /* NULL: free */
 };
 
 struct pn_large {
 	struct pn_spool_writer *w;
-	struct pn_spool_txn *txn;    /* NULL: aborted */
+	struct pn_spool_txn *txn; /* NULL: aborted */
 	enum large_state state;
 	uint64_t id;
 	int fd;
-	int error;                   /* sticks */
+	int error;                     /* sticks */
 	struct pn_block *first, *last; /* filled or being filled, not submitted */
-	size_t pending_bytes;        /* not yet written, with what is in flight */
+	size_t pending_bytes;          /* not yet written, with what is in flight */
 	uint64_t write_offset;
 	struct large_slot slots[2];
 	unsigned ops_pending;
 	bool wants_writable;
 	bool is_commit_wanted;
-	bool is_renamed;             /* rename was tried */
+	bool is_renamed; /* rename was tried */
 	struct pn_rec_head head;
 	struct pn_slice commit;
 	uint8_t head_octets[PN_REC_HEAD_SIZE];
 	struct iovec tail[2];
-	struct pn_op op;             /* open, tail, rename */
+	struct pn_op op; /* open, tail, rename */
 	struct pn_sync sync;
 	int write_res, sync_res;
 	char name_tmp[PN_FILE_NAME_SIZE];
@@ -77,17 +85,22 @@ static void cleanup_run(struct pn_spool *spool, struct pn_job *job)
 	if (err == 0)
 		err = pn_io_sync("spool.files.fsync", spool->files_fd, false);
 	if (tmp < 0 && tmp != -ENOENT)
-		pn_logf(PN_LOG_INFO, "spool", "files/%s stays until the next start: %s", l->name_tmp, strerror(-tmp));
+		pn_logf(PN_LOG_INFO, "spool", "files/%s stays until the next start: %s",
+			l->name_tmp, strerror(-tmp));
 	if (err < 0 && l->is_renamed) {
 		pn_spool_count(spool, PN_SPOOL_C_void_failures);
-		pn_logf(PN_LOG_ERROR, "spool", "cannot unlink files/%s, which was answered with an error: %s; after a restart it "
-		        "may be delivered", l->name, strerror(-err));
+		pn_logf(PN_LOG_ERROR, "spool",
+			"cannot unlink files/%s, which was answered with an error: %s; after a "
+			"restart it "
+			"may be delivered",
+			l->name, strerror(-err));
 	}
 }
 
 static void cleanup_done(struct pn_loop *loop, struct pn_task *task)
 {
-	struct pn_large *l = pn_container_of(pn_container_of(task, struct pn_job, done), struct pn_large, cleanup);
+	struct pn_large *l = pn_container_of(pn_container_of(task, struct pn_job, done),
+					     struct pn_large, cleanup);
 	struct pn_spool_txn *t = l->txn;
 	int error = l->error;
 	(void)loop;
@@ -160,7 +173,8 @@ static void tail_done(struct pn_large *l)
 	l->state = LARGE_RENAMING;
 	l->is_renamed = true;
 	l->ops_pending++;
-	pn_loop_renameat(l->w->loop, &l->op, on_renamed, s->files_fd, l->name_tmp, s->files_fd, l->name, 0);
+	pn_loop_renameat(l->w->loop, &l->op, on_renamed, s->files_fd, l->name_tmp, s->files_fd,
+			 l->name, 0);
 }
 
 static void on_tail_written(struct pn_loop *loop, struct pn_op *op, int res)
@@ -187,10 +201,12 @@ static void write_tail(struct pn_large *l)
 	l->head.offset = l->write_offset + l->commit.len;
 	pn_rec_head_encode(l->head_octets, &l->head, l->id);
 	/* writev does not change what it reads */
-	l->tail[0] = (struct iovec){.iov_base = (void *)(uintptr_t)l->commit.ptr, .iov_len = l->commit.len};
-	l->tail[1] = (struct iovec){.iov_base = l->head_octets, .iov_len = PN_REC_HEAD_SIZE};
+	l->tail[0] = (struct iovec){ .iov_base = (void *)(uintptr_t)l->commit.ptr,
+				     .iov_len = l->commit.len };
+	l->tail[1] = (struct iovec){ .iov_base = l->head_octets, .iov_len = PN_REC_HEAD_SIZE };
 	l->ops_pending = 2;
-	pn_loop_writev(l->w->loop, &l->op, on_tail_written, l->fd, l->tail, 2, l->write_offset, PN_SYNC_LINKS);
+	pn_loop_writev(l->w->loop, &l->op, on_tail_written, l->fd, l->tail, 2, l->write_offset,
+		       PN_SYNC_LINKS);
 	pn_sync_start(l->w->loop, &l->sync, on_tail_synced, l->fd, true);
 }
 
@@ -213,7 +229,8 @@ static void on_block(struct pn_loop *loop, struct pn_op *op, int res)
 
 static bool may_submit(const struct pn_large *l)
 {
-	return l->first && (l->first != l->last || l->first->len == l->first->cap || l->is_commit_wanted);
+	return l->first &&
+	       (l->first != l->last || l->first->len == l->first->cap || l->is_commit_wanted);
 }
 
 static void submit_blocks(struct pn_large *l)
@@ -227,8 +244,8 @@ static void submit_blocks(struct pn_large *l)
 		if (!l->first)
 			l->last = NULL;
 		l->ops_pending++;
-		pn_loop_write(l->w->loop, &slot->op, on_block, l->fd, slot->block->data, slot->block->len, l->write_offset,
-		              false);
+		pn_loop_write(l->w->loop, &slot->op, on_block, l->fd, slot->block->data,
+			      slot->block->len, l->write_offset, false);
 		l->write_offset += slot->block->len;
 	}
 }
@@ -247,7 +264,8 @@ static void pump(struct pn_large *l)
 		if (l->is_commit_wanted && !l->first && l->ops_pending == 0)
 			write_tail(l);
 	}
-	if (l->wants_writable && l->txn && (l->error < 0 || l->pending_bytes < PN_BLOCK_STREAM_BYTES)) {
+	if (l->wants_writable && l->txn &&
+	    (l->error < 0 || l->pending_bytes < PN_BLOCK_STREAM_BYTES)) {
 		l->wants_writable = false;
 		pn_txn_writable(l->txn);
 	}
@@ -277,8 +295,11 @@ static void add_block(struct pn_large *l, struct pn_block *b)
 
 static struct pn_block *header_block(struct pn_large *l)
 {
-	struct pn_file_header h = {.kind = PN_FILE_LARGE, .id = l->id, .created_wall_ms = pn_clock_wall_ms()};
-	struct pn_block *b = pn_block_new(l->w->spool, PN_BUDGET_STREAM, PN_FILE_HEADER_SIZE + sizeof(struct pn_block));
+	struct pn_file_header h = { .kind = PN_FILE_LARGE,
+				    .id = l->id,
+				    .created_wall_ms = pn_clock_wall_ms() };
+	struct pn_block *b = pn_block_new(l->w->spool, PN_BUDGET_STREAM,
+					  PN_FILE_HEADER_SIZE + sizeof(struct pn_block));
 	if (b) {
 		pn_file_header_encode(b->data, &h);
 		b->len = PN_FILE_HEADER_SIZE;
@@ -286,7 +307,8 @@ static struct pn_block *header_block(struct pn_large *l)
 	return b;
 }
 
-struct pn_large *pn_large_new(struct pn_spool_writer *w, struct pn_spool_txn *t, struct pn_spool_blob *blob)
+struct pn_large *pn_large_new(struct pn_spool_writer *w, struct pn_spool_txn *t,
+			      struct pn_spool_blob *blob)
 {
 	struct pn_large *l = calloc(1, sizeof(*l));
 	if (!l)
@@ -314,16 +336,24 @@ struct pn_large *pn_large_new(struct pn_spool_writer *w, struct pn_spool_txn *t,
 	pn_file_name(l->name, PN_FILE_LARGE, l->id);
 	w->larges++;
 	l->ops_pending = 1;
-	pn_loop_openat(w->loop, &l->op, on_opened, w->spool->files_fd, l->name_tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
-	               0600);
+	pn_loop_openat(w->loop, &l->op, on_opened, w->spool->files_fd, l->name_tmp,
+		       O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	return l;
+}
+
+/* Short of memory, many slow senders shall rather write small blocks than be refused. */
+static struct pn_block *stream_block(struct pn_large *l)
+{
+	bool is_short = pn_budget_is_over(l->w->spool, PN_BUDGET_INLINE);
+	return pn_block_new(l->w->spool, PN_BUDGET_STREAM,
+			    is_short ? PN_BLOCK_SMALL_BYTES : PN_BLOCK_STREAM_BYTES);
 }
 
 int pn_large_write(struct pn_large *l, struct pn_slice content)
 {
 	while (l->error == 0 && content.len > 0) {
 		if (!l->last || l->last->len == l->last->cap) {
-			struct pn_block *b = pn_block_new(l->w->spool, PN_BUDGET_STREAM, PN_BLOCK_STREAM_BYTES);
+			struct pn_block *b = stream_block(l);
 			if (!b) {
 				l->error = -ENOBUFS;
 				break;

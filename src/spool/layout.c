@@ -9,10 +9,18 @@
 
 #include "spool/octets.h"
 
-static const uint8_t file_magic[8] = {'P', 'N', 'S', 'P', 'O', 'O', 'L', '\n'};
+static const uint8_t file_magic[8] = { 'P', 'N', 'S', 'P', 'O', 'O', 'L', '\n' };
 
 /* Where the fields of a file header lie; the CRC covers everything in front of itself. */
-enum { FH_VERSION = 8, FH_KIND = 12, FH_ID = 16, FH_CREATED = 24, FH_SIZE = 32, FH_CRC = 36, FH_END = 40 };
+enum {
+	FH_VERSION = 8,
+	FH_KIND = 12,
+	FH_ID = 16,
+	FH_CREATED = 24,
+	FH_SIZE = 32,
+	FH_CRC = 36,
+	FH_END = 40
+};
 /* And of a record head; its CRC covers everything behind itself. */
 enum {
 	RH_MARK = 0,
@@ -43,12 +51,14 @@ void pn_file_header_encode(uint8_t out[PN_FILE_HEADER_SIZE], const struct pn_fil
 
 int pn_file_header_decode(const uint8_t in[PN_FILE_HEADER_SIZE], struct pn_file_header *ret)
 {
-	if (memcmp(in, file_magic, sizeof(file_magic)) != 0 || pn_get_u32(in + FH_CRC) != pn_crc32c(0, in, FH_CRC))
+	if (memcmp(in, file_magic, sizeof(file_magic)) != 0 ||
+	    pn_get_u32(in + FH_CRC) != pn_crc32c(0, in, FH_CRC))
 		return -EBADMSG;
 	if (pn_get_u32(in + FH_VERSION) > PN_FILE_VERSION)
 		return -ENOTSUP;
 	uint32_t kind = pn_get_u32(in + FH_KIND);
-	if (kind < PN_FILE_SEGMENT || kind > PN_FILE_JOURNAL || pn_get_u32(in + FH_SIZE) != PN_FILE_HEADER_SIZE)
+	if (kind < PN_FILE_SEGMENT || kind > PN_FILE_JOURNAL ||
+	    pn_get_u32(in + FH_SIZE) != PN_FILE_HEADER_SIZE)
 		return -EBADMSG;
 	ret->kind = (enum pn_file_kind)kind;
 	ret->id = pn_get_u64(in + FH_ID);
@@ -72,7 +82,8 @@ static uint32_t head_crc(const uint8_t *head, uint64_t file_id)
 	return pn_crc32c(pn_crc32c(0, id, sizeof(id)), head + RH_KIND, PN_REC_HEAD_SIZE - RH_KIND);
 }
 
-void pn_rec_head_encode(uint8_t out[PN_REC_HEAD_SIZE], const struct pn_rec_head *h, uint64_t file_id)
+void pn_rec_head_encode(uint8_t out[PN_REC_HEAD_SIZE], const struct pn_rec_head *h,
+			uint64_t file_id)
 {
 	uint64_t mark = pn_rec_mark(file_id);
 	memcpy(out + RH_MARK, &mark, sizeof(mark));
@@ -89,10 +100,12 @@ void pn_rec_head_encode(uint8_t out[PN_REC_HEAD_SIZE], const struct pn_rec_head 
 	pn_put_u32(out + RH_CRC, head_crc(out, file_id));
 }
 
-bool pn_rec_head_decode(const uint8_t in[PN_REC_HEAD_SIZE], uint64_t file_id, uint64_t offset, struct pn_rec_head *ret)
+bool pn_rec_head_decode(const uint8_t in[PN_REC_HEAD_SIZE], uint64_t file_id, uint64_t offset,
+			struct pn_rec_head *ret)
 {
 	uint64_t mark = pn_rec_mark(file_id);
-	if (memcmp(in + RH_MARK, &mark, sizeof(mark)) != 0 || pn_get_u32(in + RH_CRC) != head_crc(in, file_id))
+	if (memcmp(in + RH_MARK, &mark, sizeof(mark)) != 0 ||
+	    pn_get_u32(in + RH_CRC) != head_crc(in, file_id))
 		return false;
 	ret->kind = pn_get_u16(in + RH_KIND);
 	ret->offset = pn_get_u64(in + RH_OFFSET);

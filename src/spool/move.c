@@ -29,10 +29,12 @@ bool pn_spool_entry_wants_move(const struct pn_spool_entry *entry)
 {
 	const struct pn_spool_file *f = entry->file;
 	/* acquire: pairs with the release when the writer left the file; size_bytes is final then */
-	if (f->kind != PN_FILE_SEGMENT || !atomic_load_explicit(&f->is_closed, memory_order_acquire))
+	if (f->kind != PN_FILE_SEGMENT ||
+	    !atomic_load_explicit(&f->is_closed, memory_order_acquire))
 		return false;
 	/* relaxed: an estimate */
-	return atomic_load_explicit(&f->live_bytes, memory_order_relaxed) * MOVE_LIVE_SHARE < f->size_bytes;
+	return atomic_load_explicit(&f->live_bytes, memory_order_relaxed) * MOVE_LIVE_SHARE <
+	       f->size_bytes;
 }
 
 static void move_end(struct pn_move *m, int result)
@@ -69,7 +71,8 @@ static void on_appended(struct pn_append_item *item, int result)
 		pn_file_unref(old);
 		m->hold = NULL;
 	} else if (item->file) {
-		/* Should its void note be impossible, the copy must not outlive the journal that will say final: that one is held by the old segment. */
+		/* Should its void note be impossible, the copy must not outlive the journal that will say
+		 * final: that one is held by the old segment. */
 		pn_file_hold_file(item->file, old, m->hold);
 		m->hold = NULL;
 	}
@@ -82,8 +85,9 @@ static void record_read(struct pn_move *m)
 	const uint8_t *content = m->octets + PN_REC_HEAD_SIZE;
 	struct pn_rec_head head;
 
-	if (!pn_rec_head_decode(m->octets, e->file->id, e->offset, &head) || head.content_len != e->size_bytes ||
-	    head.commit_len != e->commit_len || pn_crc32c(0, content, (size_t)head.content_len) != head.content_crc ||
+	if (!pn_rec_head_decode(m->octets, e->file->id, e->offset, &head) ||
+	    head.content_len != e->size_bytes || head.commit_len != e->commit_len ||
+	    pn_crc32c(0, content, (size_t)head.content_len) != head.content_crc ||
 	    pn_crc32c(0, content + head.content_len, head.commit_len) != head.commit_crc) {
 		move_end(m, -EBADMSG);
 		return;
@@ -108,8 +112,8 @@ static void on_read(struct pn_loop *loop, struct pn_op *op, int res)
 	if (m->done == m->len)
 		record_read(m);
 	else
-		pn_loop_read(loop, &m->op, on_read, m->entry->file->fd, m->octets + m->done, (uint32_t)(m->len - m->done),
-		             m->entry->offset + m->done);
+		pn_loop_read(loop, &m->op, on_read, m->entry->file->fd, m->octets + m->done,
+			     (uint32_t)(m->len - m->done), m->entry->offset + m->done);
 }
 
 static void on_fail_task(struct pn_loop *loop, struct pn_task *task)
@@ -119,7 +123,8 @@ static void on_fail_task(struct pn_loop *loop, struct pn_task *task)
 	move_end(m, m->error);
 }
 
-void pn_spool_entry_move(struct pn_spool_writer *w, struct pn_spool_entry *entry, pn_spool_move_fn fn, void *ctx)
+void pn_spool_entry_move(struct pn_spool_writer *w, struct pn_spool_entry *entry,
+			 pn_spool_move_fn fn, void *ctx)
 {
 	struct pn_move *m = calloc(1, sizeof(*m));
 	if (!m) {
@@ -149,5 +154,6 @@ void pn_spool_entry_move(struct pn_spool_writer *w, struct pn_spool_entry *entry
 	if (m->error < 0)
 		pn_loop_defer(w->loop, &m->fail_task);
 	else
-		pn_loop_read(w->loop, &m->op, on_read, entry->file->fd, m->octets, (uint32_t)m->len, entry->offset);
+		pn_loop_read(w->loop, &m->op, on_read, entry->file->fd, m->octets, (uint32_t)m->len,
+			     entry->offset);
 }

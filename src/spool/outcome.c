@@ -21,9 +21,10 @@ enum { KIND_FINAL = 1, KIND_NULL_SENDER = 2 };
 
 int pn_outcome_encode(struct pn_buf *out, const struct pn_outcome_state *state)
 {
-	struct pn_tlv_out o = {.buf = out};
+	struct pn_tlv_out o = { .buf = out };
 	struct pn_slice reply = state->last_reply;
-	unsigned kind = (state->is_final ? KIND_FINAL : 0u) | (state->is_null_sender ? KIND_NULL_SENDER : 0u);
+	unsigned kind = (state->is_final ? KIND_FINAL : 0u) |
+			(state->is_null_sender ? KIND_NULL_SENDER : 0u);
 
 	reply.len = pn_min_size(reply.len, PN_LAST_REPLY_MAX);
 	pn_tlv_slice(&o, T_ID, pn_slice(state->id.octets, sizeof(state->id.octets)));

@@ -2,8 +2,8 @@
 /*
  * reader.c - loads a message for delivery: commit part, content source, progress.
  *
- * From memory when the octets are still there, else from the segment (the whole record, checked) or from the message's own file
- * (commit and head; the content is checked while it streams, see reader_pieces.c).
+ * From memory when the octets are still there, else from the segment (the whole record, checked) or from the
+ * message's own file (commit and head; the content is checked while it streams, see reader_pieces.c).
  */
 #include "spool/reader.h"
 
@@ -51,8 +51,10 @@ static void load_failed(struct pn_spool_reader *r, int err)
 	if (err == -EBADMSG) {
 		char text[PN_ID_TEXT_LEN + 1];
 		pn_id_format(text, &r->id);
-		pn_logf(PN_LOG_ERROR, "spool", "message %s is damaged on disk (%s %016" PRIx64 "); it is copied to damaged/", text,
-		        r->file ? "segment" : "file", r->file ? r->file->id : r->offset);
+		pn_logf(PN_LOG_ERROR, "spool",
+			"message %s is damaged on disk (%s %016" PRIx64
+			"); it is copied to damaged/",
+			text, r->file ? "segment" : "file", r->file ? r->file->id : r->offset);
 		pn_reader_set_aside(r);
 	}
 	reader_reset(r);
@@ -69,7 +71,9 @@ static void load_finish(struct pn_spool_reader *r, const struct pn_outcome_state
 	void *ctx = r->ctx;
 	uint32_t count = r->commit.envelope.recipient_count;
 
-	*m = (struct pn_spool_message){.envelope = r->commit.envelope, .facts = r->commit.facts, .edits = r->commit.edits};
+	*m = (struct pn_spool_message){ .envelope = r->commit.envelope,
+					.facts = r->commit.facts,
+					.edits = r->commit.edits };
 	m->rcpt_states = pn_arena_zalloc(&r->arena, pn_max_size(count, 1));
 	if (!m->rcpt_states) {
 		load_failed(r, -ENOMEM);
@@ -94,8 +98,10 @@ static void progress_lost(struct pn_spool_reader *r, const char *why)
 	char text[PN_ID_TEXT_LEN + 1];
 	pn_id_format(text, &r->id);
 	/* Rather twice than never. */
-	pn_logf(PN_LOG_ERROR, "spool", "the progress of message %s cannot be used (%s); all its recipients are tried again", text,
-	        why);
+	pn_logf(PN_LOG_ERROR, "spool",
+		"the progress of message %s cannot be used (%s); all its recipients are tried "
+		"again",
+		text, why);
 	load_finish(r, NULL);
 }
 
@@ -104,7 +110,8 @@ static void progress_parse(struct pn_spool_reader *r, const struct pn_rec_head *
 {
 	struct pn_slice text = pn_slice(r->progress_octets + PN_REC_HEAD_SIZE, head->commit_len);
 	struct pn_outcome_state state;
-	if (head->kind != PN_REC_OUTCOME || head->content_len != 0 || pn_crc32c(0, text.ptr, text.len) != head->commit_crc ||
+	if (head->kind != PN_REC_OUTCOME || head->content_len != 0 ||
+	    pn_crc32c(0, text.ptr, text.len) != head->commit_crc ||
 	    pn_outcome_decode(text, &state) < 0 || !pn_id_eq(&state.id, &r->id))
 		progress_lost(r, "damaged");
 	else
@@ -115,8 +122,10 @@ static void on_progress(struct pn_loop *loop, struct pn_op *op, int res);
 
 static void progress_read(struct pn_spool_reader *r)
 {
-	pn_loop_read(r->loop, &r->op, on_progress, r->journal->fd, r->progress_octets + r->progress_done,
-	             (uint32_t)(r->progress_len - r->progress_done), pn_progress_offset(r->progress) + r->progress_done);
+	pn_loop_read(r->loop, &r->op, on_progress, r->journal->fd,
+		     r->progress_octets + r->progress_done,
+		     (uint32_t)(r->progress_len - r->progress_done),
+		     pn_progress_offset(r->progress) + r->progress_done);
 }
 
 static void on_progress(struct pn_loop *loop, struct pn_op *op, int res)
@@ -135,7 +144,8 @@ static void on_progress(struct pn_loop *loop, struct pn_op *op, int res)
 		return;
 	}
 	if (r->progress_done < PN_REC_HEAD_SIZE ||
-	    !pn_rec_head_decode(r->progress_octets, r->journal->id, pn_progress_offset(r->progress), &head)) {
+	    !pn_rec_head_decode(r->progress_octets, r->journal->id, pn_progress_offset(r->progress),
+				&head)) {
 		progress_lost(r, "damaged");
 		return;
 	}
@@ -190,7 +200,8 @@ static void load_progress(struct pn_spool_reader *r)
 
 static void load_commit(struct pn_spool_reader *r, struct pn_slice commit)
 {
-	size_t progress_max = pn_progress_is_memory(r->progress) ? pn_progress_memory(r->progress).len : 0;
+	size_t progress_max =
+		pn_progress_is_memory(r->progress) ? pn_progress_memory(r->progress).len : 0;
 	pn_arena_init(&r->arena, 4096, pn_commit_arena_max(commit.len) + progress_max);
 	int err = pn_commit_decode(commit, r->size_bytes, &r->arena, &r->commit);
 	if (err == 0 && !pn_id_eq(&r->commit.envelope.id, &r->id))
@@ -212,9 +223,10 @@ static void record_read(struct pn_spool_reader *r)
 	uint64_t head_offset = r->octets_offset + (uint64_t)(head_at - r->octets);
 	struct pn_rec_head head;
 
-	bool is_good = pn_rec_head_decode(head_at, file_id, head_offset, &head) && head.kind == PN_REC_MESSAGE &&
-	               head.content_len == r->size_bytes && head.commit_len == r->commit_len &&
-	               pn_crc32c(0, commit, r->commit_len) == head.commit_crc;
+	bool is_good = pn_rec_head_decode(head_at, file_id, head_offset, &head) &&
+		       head.kind == PN_REC_MESSAGE && head.content_len == r->size_bytes &&
+		       head.commit_len == r->commit_len &&
+		       pn_crc32c(0, commit, r->commit_len) == head.commit_crc;
 	if (is_good && !is_large)
 		is_good = pn_crc32c(0, content, (size_t)r->size_bytes) == head.content_crc;
 	if (!is_good) {
@@ -229,8 +241,9 @@ static void on_octets(struct pn_loop *loop, struct pn_op *op, int res);
 
 static void octets_read(struct pn_spool_reader *r)
 {
-	pn_loop_read(r->loop, &r->op, on_octets, r->file ? r->file->fd : r->fd, r->octets + r->octets_done,
-	             (uint32_t)(r->octets_len - r->octets_done), r->octets_offset + r->octets_done);
+	pn_loop_read(r->loop, &r->op, on_octets, r->file ? r->file->fd : r->fd,
+		     r->octets + r->octets_done, (uint32_t)(r->octets_len - r->octets_done),
+		     r->octets_offset + r->octets_done);
 }
 
 static void on_octets(struct pn_loop *loop, struct pn_op *op, int res)
@@ -274,7 +287,8 @@ static void on_opened(struct pn_loop *loop, struct pn_op *op, int res)
 	if (err < 0)
 		load_failed(r, err);
 	else
-		load_octets(r, PN_FILE_HEADER_SIZE + r->size_bytes, r->commit_len + PN_REC_HEAD_SIZE);
+		load_octets(r, PN_FILE_HEADER_SIZE + r->size_bytes,
+			    r->commit_len + PN_REC_HEAD_SIZE);
 }
 
 /* ---- the interface ---- */
@@ -300,7 +314,8 @@ void pn_spool_reader_free(struct pn_spool_reader *r)
 	free(r);
 }
 
-void pn_spool_reader_load(struct pn_spool_reader *r, struct pn_spool_entry *entry, pn_spool_load_fn fn, void *ctx)
+void pn_spool_reader_load(struct pn_spool_reader *r, struct pn_spool_entry *entry,
+			  pn_spool_load_fn fn, void *ctx)
 {
 	PN_ASSERT(!r->is_busy && !r->is_loaded);
 	r->is_busy = true;
@@ -323,7 +338,8 @@ void pn_spool_reader_load(struct pn_spool_reader *r, struct pn_spool_entry *entr
 	} else if (pn_entry_is_large(entry)) {
 		r->source = PN_READER_FILE;
 		pn_file_name(r->name, PN_FILE_LARGE, r->offset);
-		pn_loop_openat(r->loop, &r->op, on_opened, r->spool->files_fd, r->name, O_RDONLY | O_CLOEXEC, 0);
+		pn_loop_openat(r->loop, &r->op, on_opened, r->spool->files_fd, r->name,
+			       O_RDONLY | O_CLOEXEC, 0);
 	} else {
 		r->file = entry->file;
 		pn_file_ref(r->file);

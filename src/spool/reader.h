@@ -7,7 +7,7 @@
 #include "spool/internal.h"
 #include "spool/record.h"
 
-#define PN_STREAM_BYTES 65536u
+#define PN_STREAM_BYTES        65536u
 #define PN_PROGRESS_READ_BYTES 1024u
 
 /* Where the content is. */
@@ -26,21 +26,21 @@ struct pn_spool_reader {
 	uint64_t offset;
 	uint64_t progress;
 	uint32_t commit_len;
-	struct pn_spool_file *file;        /* segment, with a reference */
-	struct pn_spool_file *journal;     /* of the progress, with a reference */
-	struct pn_spool_blob *blob;        /* with a reference */
-	int fd;                            /* of a large message */
+	struct pn_spool_file *file;    /* segment, with a reference */
+	struct pn_spool_file *journal; /* of the progress, with a reference */
+	struct pn_spool_blob *blob;    /* with a reference */
+	int fd;                        /* of a large message */
 
 	enum pn_reader_source source;
 	struct pn_arena arena;
 	struct pn_commit commit;
 	struct pn_spool_message message;
-	uint8_t *octets;                   /* record, or commit and head of a large message */
+	uint8_t *octets; /* record, or commit and head of a large message */
 	size_t octets_len, octets_done;
-	uint64_t octets_offset;            /* in the file */
+	uint64_t octets_offset; /* in the file */
 	uint8_t *progress_octets;
 	size_t progress_len, progress_done;
-	uint32_t content_crc;              /* what it has to be */
+	uint32_t content_crc; /* what it has to be */
 	char name[PN_FILE_NAME_SIZE];
 
 	pn_spool_load_fn load_fn;
@@ -49,18 +49,19 @@ struct pn_spool_reader {
 
 	/* content */
 	bool as_stored;
-	uint64_t pos;                      /* next octet of the stored content */
-	const struct pn_edit *edit;        /* next one */
-	bool is_inserted;                  /* its text has been given */
-	const struct pn_block *block;      /* of the blob, with pos in or behind it */
+	uint64_t pos;                 /* next octet of the stored content */
+	const struct pn_edit *edit;   /* next one */
+	bool is_inserted;             /* its text has been given */
+	const struct pn_block *block; /* of the blob, with pos in or behind it */
 	uint64_t block_start;
-	uint8_t *stream;                   /* of a large message */
+	uint8_t *stream; /* of a large message */
 	uint64_t stream_start;
 	uint32_t stream_len, stream_want;
-	uint32_t crc;                      /* over content in front of stream_start + stream_len */
+	uint32_t crc; /* over content in front of stream_start + stream_len */
 };
 
-/* Copies a record that failed its CRC (or links a large message's file) into damaged/, in the background. `octets` may be NULL. */
+/* Copies a record that failed its CRC (or links a large message's file) into damaged/, in the background.
+ * `octets` may be NULL. */
 void pn_reader_set_aside(struct pn_spool_reader *r);
 
 #endif

@@ -2,8 +2,8 @@
 /*
  * reader_pieces.c - gives the content of a loaded message piece by piece, with its edits applied.
  *
- * A large message is read through in order, deleted ranges too, so that its CRC is known when its last octet has been read: the piece with the
- * last octets, and the end, are given only when it is right.
+ * A large message is read through in order, deleted ranges too, so that its CRC is known when its last octet
+ * has been read: the piece with the last octets, and the end, are given only when it is right.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +23,7 @@
 struct aside_job {
 	struct pn_job job;
 	char name[PN_FILE_NAME_SIZE];
-	uint8_t *octets;   /* NULL: a file of that name is linked */
+	uint8_t *octets; /* NULL: a file of that name is linked */
 	size_t len;
 };
 
@@ -33,11 +33,13 @@ static void aside_run(struct pn_spool *spool, struct pn_job *job)
 	int err = 0;
 	if (a->octets)
 		err = pn_damaged_save(spool, a->name, a->octets, a->len);
-	else if (linkat(spool->files_fd, a->name, spool->damaged_fd, a->name, 0) < 0 && errno != EEXIST)
+	else if (linkat(spool->files_fd, a->name, spool->damaged_fd, a->name, 0) < 0 &&
+		 errno != EEXIST)
 		err = -errno;
 	pn_spool_count(spool, PN_SPOOL_C_damaged);
 	if (err < 0)
-		pn_logf(PN_LOG_ERROR, "spool", "cannot keep damaged/%s: %s", a->name, strerror(-err));
+		pn_logf(PN_LOG_ERROR, "spool", "cannot keep damaged/%s: %s", a->name,
+			strerror(-err));
 	free(a->octets);
 	free(a);
 }
@@ -49,8 +51,8 @@ void pn_reader_set_aside(struct pn_spool_reader *r)
 		return;
 	a->job.run = aside_run;
 	if (r->source == PN_READER_RECORD) {
-		snprintf(a->name, sizeof(a->name), "%016llx-%016llx.rec", (unsigned long long)r->file->id,
-		         (unsigned long long)r->offset);
+		snprintf(a->name, sizeof(a->name), "%016llx-%016llx.rec",
+			 (unsigned long long)r->file->id, (unsigned long long)r->offset);
 		a->octets = r->octets;
 		a->len = r->octets_done;
 		pn_budget_give(r->spool, r->octets_len);
@@ -106,7 +108,9 @@ static void on_stream(struct pn_loop *loop, struct pn_op *op, int res)
 	if (r->stream_start + r->stream_len == r->size_bytes && r->crc != r->content_crc) {
 		char text[PN_ID_TEXT_LEN + 1];
 		pn_id_format(text, &r->id);
-		pn_logf(PN_LOG_ERROR, "spool", "message %s is damaged on disk (file %s); it is linked into damaged/", text, r->name);
+		pn_logf(PN_LOG_ERROR, "spool",
+			"message %s is damaged on disk (file %s); it is linked into damaged/", text,
+			r->name);
 		pn_reader_set_aside(r);
 		give(r, -EBADMSG, PN_SLICE_NULL);
 		return;
@@ -116,8 +120,9 @@ static void on_stream(struct pn_loop *loop, struct pn_op *op, int res)
 
 static void stream_read(struct pn_spool_reader *r)
 {
-	pn_loop_read(r->loop, &r->op, on_stream, r->fd, r->stream + r->stream_len, r->stream_want - r->stream_len,
-	             PN_FILE_HEADER_SIZE + r->stream_start + r->stream_len);
+	pn_loop_read(r->loop, &r->op, on_stream, r->fd, r->stream + r->stream_len,
+		     r->stream_want - r->stream_len,
+		     PN_FILE_HEADER_SIZE + r->stream_start + r->stream_len);
 }
 
 /* Reads the block behind the one in memory. */
@@ -133,7 +138,8 @@ static void stream_next(struct pn_spool_reader *r)
 	}
 	r->stream_start += r->stream_len;
 	r->stream_len = 0;
-	r->stream_want = (uint32_t)pn_min_size((size_t)(r->size_bytes - r->stream_start), PN_STREAM_BYTES);
+	r->stream_want =
+		(uint32_t)pn_min_size((size_t)(r->size_bytes - r->stream_start), PN_STREAM_BYTES);
 	stream_read(r);
 }
 
@@ -184,7 +190,8 @@ static void next_step(struct pn_spool_reader *r)
 			stream_next(r);
 			return;
 		}
-		piece = pn_slice(r->stream + (r->pos - r->stream_start), pn_min_size((size_t)(limit - r->pos), (size_t)(end - r->pos)));
+		piece = pn_slice(r->stream + (r->pos - r->stream_start),
+				 pn_min_size((size_t)(limit - r->pos), (size_t)(end - r->pos)));
 	} else {
 		piece = content_at(r, limit);
 	}

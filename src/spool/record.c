@@ -28,7 +28,13 @@ enum {
 	T_EDIT = 17,
 };
 enum { T_RCPT_ADDRESS = 1, T_RCPT_NOTIFY = 2, T_RCPT_ORCPT = 3 };
-enum { T_FACT_SIZE = 1, T_FACT_HEADER = 2, T_FACT_LINE_MAX = 3, T_FACT_RECEIVED = 4, T_FACT_FLAGS = 5 };
+enum {
+	T_FACT_SIZE = 1,
+	T_FACT_HEADER = 2,
+	T_FACT_LINE_MAX = 3,
+	T_FACT_RECEIVED = 4,
+	T_FACT_FLAGS = 5
+};
 enum { T_EDIT_AT = 1, T_EDIT_DELETE = 2, T_EDIT_INSERT = 3 };
 enum { FACT_8BIT_HEADER = 1, FACT_8BIT_BODY = 2, FACT_FINAL_CRLF = 4, FACT_SMTPUTF8 = 8 };
 
@@ -62,8 +68,10 @@ static void encode_envelope(struct pn_tlv_out *o, const struct pn_envelope *e)
 
 static void encode_facts(struct pn_tlv_out *o, const struct pn_content_facts *f)
 {
-	unsigned flags = (f->has_8bit_header ? FACT_8BIT_HEADER : 0u) | (f->has_8bit_body ? FACT_8BIT_BODY : 0u) |
-	                 (f->has_final_crlf ? FACT_FINAL_CRLF : 0u) | (f->needs_smtputf8 ? FACT_SMTPUTF8 : 0u);
+	unsigned flags = (f->has_8bit_header ? FACT_8BIT_HEADER : 0u) |
+			 (f->has_8bit_body ? FACT_8BIT_BODY : 0u) |
+			 (f->has_final_crlf ? FACT_FINAL_CRLF : 0u) |
+			 (f->needs_smtputf8 ? FACT_SMTPUTF8 : 0u);
 	size_t begin = pn_tlv_begin(o, T_FACTS);
 	pn_tlv_u64(o, T_FACT_SIZE, f->size_bytes);
 	pn_tlv_u64(o, T_FACT_HEADER, f->header_size_bytes);
@@ -74,9 +82,9 @@ static void encode_facts(struct pn_tlv_out *o, const struct pn_content_facts *f)
 }
 
 int pn_commit_encode(struct pn_buf *out, uint64_t content_len, const struct pn_envelope *envelope,
-                     const struct pn_content_facts *facts, const struct pn_edit_list *edits)
+		     const struct pn_content_facts *facts, const struct pn_edit_list *edits)
 {
-	struct pn_tlv_out o = {.buf = out};
+	struct pn_tlv_out o = { .buf = out };
 	encode_envelope(&o, envelope);
 	encode_facts(&o, facts);
 	for (const struct pn_edit *e = edits ? edits->first : NULL; e; e = e->next) {
@@ -169,7 +177,8 @@ static int decode_facts(struct pn_slice in, struct pn_content_facts *f)
 	return got;
 }
 
-static int decode_edit(struct pn_slice in, uint64_t content_len, struct pn_arena *a, struct pn_edit_list *l)
+static int decode_edit(struct pn_slice in, uint64_t content_len, struct pn_arena *a,
+		       struct pn_edit_list *l)
 {
 	struct pn_edit *e = pn_arena_zalloc(a, sizeof(*e));
 	struct pn_slice value;
@@ -210,14 +219,14 @@ static bool decode_id(struct pn_slice value, struct pn_id *ret)
 /* The envelope's text fields. False: not one of them. */
 static bool decode_text(uint16_t type, struct pn_slice value, struct pn_envelope *e)
 {
-	struct pn_slice *const place = type == T_USER         ? &e->user
-	                               : type == T_CLIENT       ? &e->client_address
-	                               : type == T_HELO         ? &e->helo
-	                               : type == T_TLS_SUITE    ? &e->tls_suite
-	                               : type == T_REVERSE_PATH ? &e->reverse_path
-	                               : type == T_DSN_ENVID    ? &e->dsn_envid
-	                               : type == T_AUTH         ? &e->auth_param
-	                                                        : NULL;
+	struct pn_slice *const place = type == T_USER           ? &e->user
+				       : type == T_CLIENT       ? &e->client_address
+				       : type == T_HELO         ? &e->helo
+				       : type == T_TLS_SUITE    ? &e->tls_suite
+				       : type == T_REVERSE_PATH ? &e->reverse_path
+				       : type == T_DSN_ENVID    ? &e->dsn_envid
+				       : type == T_AUTH         ? &e->auth_param
+								: NULL;
 	if (place)
 		*place = value;
 	return place != NULL;
@@ -258,8 +267,8 @@ static bool decode_number(uint16_t type, struct pn_slice value, struct pn_envelo
 	}
 }
 
-static int decode_field(uint16_t type, struct pn_slice value, uint64_t content_len, struct pn_arena *a,
-                        struct pn_commit *c)
+static int decode_field(uint16_t type, struct pn_slice value, uint64_t content_len,
+			struct pn_arena *a, struct pn_commit *c)
 {
 	switch (type) {
 	case T_RECIPIENT:
@@ -269,13 +278,15 @@ static int decode_field(uint16_t type, struct pn_slice value, uint64_t content_l
 	case T_EDIT:
 		return decode_edit(value, content_len, a, &c->edits);
 	default:
-		if (decode_text(type, value, &c->envelope) || decode_number(type, value, &c->envelope))
+		if (decode_text(type, value, &c->envelope) ||
+		    decode_number(type, value, &c->envelope))
 			return 0;
 		return -EBADMSG;
 	}
 }
 
-int pn_commit_decode(struct pn_slice in, uint64_t content_len, struct pn_arena *a, struct pn_commit *ret)
+int pn_commit_decode(struct pn_slice in, uint64_t content_len, struct pn_arena *a,
+		     struct pn_commit *ret)
 {
 	struct pn_slice value;
 	uint16_t type;
@@ -299,7 +310,9 @@ int pn_commit_decode(struct pn_slice in, uint64_t content_len, struct pn_arena *
 
 size_t pn_commit_arena_max(size_t commit_len)
 {
-	/* The smallest recipient or edit costs two field heads on disk; in memory a struct of less than 128 octets. Chunks may be half used. */
-	_Static_assert(sizeof(struct pn_recipient) <= 128 && sizeof(struct pn_edit) <= 128, "arena estimate");
+	/* The smallest recipient or edit costs two field heads on disk; in memory a struct of less than 128
+	 * octets. Chunks may be half used. */
+	_Static_assert(sizeof(struct pn_recipient) <= 128 && sizeof(struct pn_edit) <= 128,
+		       "arena estimate");
 	return (commit_len / PN_TLV_HEAD_SIZE + 1) * 128 * 2 + 65536;
 }

@@ -2,7 +2,8 @@
 /*
  * record.h - the commit part of a message and the outcome record as type-length-values. Pure; any thread.
  *
- * Decoded slices point into the input. Unknown types are skipped; a number of the wrong length, an edit out of order or a missing id is -EBADMSG.
+ * Decoded slices point into the input. Unknown types are skipped; a number of the wrong length, an edit out of
+ * order or a missing id is -EBADMSG.
  */
 #ifndef PN_SPOOL_RECORD_H
 #define PN_SPOOL_RECORD_H
@@ -18,11 +19,14 @@ struct pn_commit {
 	struct pn_edit_list edits;
 };
 
-/* Appends the commit part for a message of content_len octets, padded so that the whole record is aligned. 0, -ENOBUFS (over the buffer's maximum) or -ENOMEM. */
+/* Appends the commit part for a message of content_len octets, padded so that the whole record is aligned. 0,
+ * -ENOBUFS (over the buffer's maximum) or -ENOMEM. */
 int pn_commit_encode(struct pn_buf *out, uint64_t content_len, const struct pn_envelope *envelope,
-                     const struct pn_content_facts *facts, const struct pn_edit_list *edits) PN_MUST_CHECK;
+		     const struct pn_content_facts *facts,
+		     const struct pn_edit_list *edits) PN_MUST_CHECK;
 /* 0, -EBADMSG or -ENOMEM (the arena's maximum; see pn_commit_arena_max). */
-int pn_commit_decode(struct pn_slice in, uint64_t content_len, struct pn_arena *a, struct pn_commit *ret) PN_MUST_CHECK;
+int pn_commit_decode(struct pn_slice in, uint64_t content_len, struct pn_arena *a,
+		     struct pn_commit *ret) PN_MUST_CHECK;
 /* What decoding a commit part of that length can need at most. */
 size_t pn_commit_arena_max(size_t commit_len);
 
@@ -34,10 +38,10 @@ struct pn_outcome_state {
 	uint32_t seq;
 	bool is_final;
 	bool is_null_sender;
-	uint8_t flags;                  /* PN_ENTRY_* */
+	uint8_t flags; /* PN_ENTRY_* */
 	uint16_t attempts;
 	uint64_t next_attempt_wall_ms;
-	struct pn_slice rcpt_states;    /* one octet each */
+	struct pn_slice rcpt_states; /* one octet each */
 	struct pn_slice last_reply;
 };
 

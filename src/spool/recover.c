@@ -48,11 +48,13 @@ int pn_recovery_grow(void *array_ptr, size_t *cap, size_t count, size_t element_
 
 static int list_failed(struct pn_recovery *r, const char *dir_name, int err)
 {
-	pn_error_set(r->err, "spool: cannot list %s/%s: %s", r->spool->path, dir_name, strerror(-err));
+	pn_error_set(r->err, "spool: cannot list %s/%s: %s", r->spool->path, dir_name,
+		     strerror(-err));
 	return err;
 }
 
-int pn_recovery_each(struct pn_recovery *r, int dir_fd, const char *dir_name, pn_recovery_name_fn fn)
+int pn_recovery_each(struct pn_recovery *r, int dir_fd, const char *dir_name,
+		     pn_recovery_name_fn fn)
 {
 	/* A descriptor of its own: closedir closes it, and its position is not ours. */
 	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -79,7 +81,8 @@ int pn_recovery_each(struct pn_recovery *r, int dir_fd, const char *dir_name, pn
 	return res;
 }
 
-int pn_recovery_open(struct pn_recovery *r, const char *site, int dir_fd, const char *name, int flags)
+int pn_recovery_open(struct pn_recovery *r, const char *site, int dir_fd, const char *name,
+		     int flags)
 {
 	int fd = pn_io_open(site, dir_fd, name, flags);
 	switch (fd) {
@@ -88,21 +91,25 @@ int pn_recovery_open(struct pn_recovery *r, const char *site, int dir_fd, const 
 	case -ENOMEM:
 	case -EACCES:
 	case -EPERM:
-		pn_error_set(r->err, "spool %s: cannot open %s: %s", r->spool->path, name, strerror(-fd));
+		pn_error_set(r->err, "spool %s: cannot open %s: %s", r->spool->path, name,
+			     strerror(-fd));
 		return fd;
 	default:
 		break;
 	}
 	if (fd < 0) {
-		pn_logf(PN_LOG_ERROR, "spool", "cannot open %s: %s; it stays where it is and its messages wait for another start", name,
-		        strerror(-fd));
+		pn_logf(PN_LOG_ERROR, "spool",
+			"cannot open %s: %s; it stays where it is and its messages wait for "
+			"another start",
+			name, strerror(-fd));
 		r->damaged++;
 		return -ENODATA;
 	}
 	return fd;
 }
 
-ptrdiff_t pn_recovery_load(struct pn_recovery *r, const char *site, int fd, const char *name, size_t *ret_unreadable)
+ptrdiff_t pn_recovery_load(struct pn_recovery *r, const char *site, int fd, const char *name,
+			   size_t *ret_unreadable)
 {
 	struct stat st;
 	*ret_unreadable = 0;
@@ -132,19 +139,22 @@ ptrdiff_t pn_recovery_load(struct pn_recovery *r, const char *site, int fd, cons
 			chunk = 1u << 20;
 	}
 	if (*ret_unreadable > 0)
-		pn_logf(PN_LOG_ERROR, "spool", "%zu octets of %s cannot be read", *ret_unreadable, name);
+		pn_logf(PN_LOG_ERROR, "spool", "%zu octets of %s cannot be read", *ret_unreadable,
+			name);
 	return (ptrdiff_t)size;
 }
 
-int pn_recovery_header(struct pn_recovery *r, const char *name, size_t len, enum pn_file_kind kind, uint64_t name_id,
-                       uint64_t *ret_id)
+int pn_recovery_header(struct pn_recovery *r, const char *name, size_t len, enum pn_file_kind kind,
+		       uint64_t name_id, uint64_t *ret_id)
 {
 	struct pn_file_header h;
 	*ret_id = name_id;
 	int err = len >= PN_FILE_HEADER_SIZE ? pn_file_header_decode(r->octets, &h) : -EBADMSG;
 	if (err == -ENOTSUP) {
-		pn_error_set(r->err, "spool %s: %s was written by a newer version of Postern; use that version, or let it empty the spool",
-		             r->spool->path, name);
+		pn_error_set(r->err,
+			     "spool %s: %s was written by a newer version of Postern; use that "
+			     "version, or let it empty the spool",
+			     r->spool->path, name);
 		return err;
 	}
 	if (err == 0 && h.kind != kind)
@@ -154,7 +164,8 @@ int pn_recovery_header(struct pn_recovery *r, const char *name, size_t len, enum
 	return err;
 }
 
-bool pn_recovery_save(struct pn_recovery *r, uint64_t file_id, uint64_t offset, uint64_t len, const char *why)
+bool pn_recovery_save(struct pn_recovery *r, uint64_t file_id, uint64_t offset, uint64_t len,
+		      const char *why)
 {
 	char name[PN_FILE_NAME_SIZE];
 	snprintf(name, sizeof(name), "%016" PRIx64 "-%016" PRIx64 ".rec", file_id, offset);
@@ -162,19 +173,26 @@ bool pn_recovery_save(struct pn_recovery *r, uint64_t file_id, uint64_t offset, 
 	r->damaged++;
 	pn_spool_count(r->spool, PN_SPOOL_C_damaged);
 	if (err == 0)
-		pn_logf(PN_LOG_ERROR, "spool", "%s: %" PRIu64 " octets of file %016" PRIx64 " at %" PRIu64 " are kept as damaged/%s", why,
-		        len, file_id, offset, name);
+		pn_logf(PN_LOG_ERROR, "spool",
+			"%s: %" PRIu64 " octets of file %016" PRIx64 " at %" PRIu64
+			" are kept as damaged/%s",
+			why, len, file_id, offset, name);
 	else
-		pn_logf(PN_LOG_ERROR, "spool", "%s: %" PRIu64 " octets of file %016" PRIx64 " at %" PRIu64 " cannot be kept in damaged/ (%s), "
-		        "so the file stays", why, len, file_id, offset, strerror(-err));
+		pn_logf(PN_LOG_ERROR, "spool",
+			"%s: %" PRIu64 " octets of file %016" PRIx64 " at %" PRIu64
+			" cannot be kept in damaged/ (%s), "
+			"so the file stays",
+			why, len, file_id, offset, strerror(-err));
 	return err == 0;
 }
 
-bool pn_recovery_gap(struct pn_recovery *r, uint64_t file_id, uint64_t offset, uint64_t len, uint64_t synced)
+bool pn_recovery_gap(struct pn_recovery *r, uint64_t file_id, uint64_t offset, uint64_t len,
+		     uint64_t synced)
 {
 	if (offset >= synced) {
 		r->torn++;
-		pn_logf(PN_LOG_INFO, "spool", "file %016" PRIx64 ": cut a torn tail at %" PRIu64, file_id, offset);
+		pn_logf(PN_LOG_INFO, "spool", "file %016" PRIx64 ": cut a torn tail at %" PRIu64,
+			file_id, offset);
 		return true;
 	}
 	while (len > 0 && r->octets[offset + len - 1] == 0)
@@ -192,8 +210,8 @@ int pn_recovery_add_file(struct pn_recovery *r, struct pn_spool_file *file)
 	return 0;
 }
 
-static void place_entry(struct pn_spool_entry *e, struct pn_spool_file *file, uint64_t offset, const struct pn_rec_head *head,
-                        const struct pn_commit *commit)
+static void place_entry(struct pn_spool_entry *e, struct pn_spool_file *file, uint64_t offset,
+			const struct pn_rec_head *head, const struct pn_commit *commit)
 {
 	e->id = commit->envelope.id;
 	e->file = file;
@@ -205,8 +223,9 @@ static void place_entry(struct pn_spool_entry *e, struct pn_spool_file *file, ui
 }
 
 /*
- * Which of two copies counts. Only messages in segments are moved, so a large one beside one in a segment is the same message committed twice (a bounce
- * made again): the segment's wins, because a file of its own can go at once.
+ * Which of two copies counts. Only messages in segments are moved, so a large one beside one in a segment is
+ * the same message committed twice (a bounce made again): the segment's wins, because a file of its own can go
+ * at once.
  */
 static bool is_newer(const struct pn_spool_entry *a, const struct pn_spool_entry *b)
 {
@@ -215,8 +234,8 @@ static bool is_newer(const struct pn_spool_entry *a, const struct pn_spool_entry
 	return a->generation > b->generation;
 }
 
-int pn_recovery_add(struct pn_recovery *r, struct pn_spool_file *file, uint64_t offset, const struct pn_rec_head *head,
-                    const struct pn_commit *commit)
+int pn_recovery_add(struct pn_recovery *r, struct pn_spool_file *file, uint64_t offset,
+		    const struct pn_rec_head *head, const struct pn_commit *commit)
 {
 	uint32_t index;
 	if (pn_recovery_grow(&r->found, &r->found_cap, r->found_count, sizeof(*r->found)) < 0 ||
@@ -230,26 +249,30 @@ int pn_recovery_add(struct pn_recovery *r, struct pn_spool_file *file, uint64_t 
 		if (!e)
 			return pn_recovery_no_memory(r);
 		place_entry(e, file, offset, head, commit);
-		r->found[r->found_count++] = (struct pn_found){.entry = e};
+		r->found[r->found_count++] = (struct pn_found){ .entry = e };
 		return 0;
 	}
 	struct pn_spool_entry *e = r->found[index].entry;
-	struct pn_spool_entry copy = {0};
+	struct pn_spool_entry copy = { 0 };
 	place_entry(&copy, file, offset, head, commit);
 	if (is_newer(&copy, e)) {
 		struct pn_spool_entry old = *e;
 		place_entry(e, file, offset, head, commit);
 		copy = old;
 	}
-	r->copies[r->copies_count++] = (struct pn_found_copy){
-		.file = copy.file, .offset = copy.offset, .disk_bytes = pn_entry_disk_bytes(&copy), .found = index};
+	r->copies[r->copies_count++] =
+		(struct pn_found_copy){ .file = copy.file,
+					.offset = copy.offset,
+					.disk_bytes = pn_entry_disk_bytes(&copy),
+					.found = index };
 	return 0;
 }
 
 /* ---- the result ---- */
 
 /* `journal` may be NULL: another copy counts. */
-static int remove_large(struct pn_recovery *r, uint64_t id, uint64_t disk_bytes, struct pn_spool_file *journal)
+static int remove_large(struct pn_recovery *r, uint64_t id, uint64_t disk_bytes,
+			struct pn_spool_file *journal)
 {
 	struct pn_outcome_rec *rec = calloc(1, sizeof(*rec));
 	if (!rec)
@@ -291,7 +314,8 @@ static void finish_owed(struct pn_recovery *r, struct pn_found *f, uint64_t now)
 	struct pn_spool_entry *e = f->entry;
 	if (!pn_entry_is_large(e)) {
 		pn_file_ref(e->file);
-		atomic_fetch_add_explicit(&e->file->live_bytes, pn_entry_disk_bytes(e), memory_order_relaxed);
+		atomic_fetch_add_explicit(&e->file->live_bytes, pn_entry_disk_bytes(e),
+					  memory_order_relaxed);
 	}
 	e->outcome_seq = f->seq;
 	if (f->progress_journal) {
@@ -313,7 +337,8 @@ static int rebuild(struct pn_recovery *r)
 	for (size_t i = 0; i < r->found_count; i++) {
 		struct pn_found *f = &r->found[i];
 		int err = 0;
-		if (f->entry->is_null_sender && pn_id_set_add(r->spool->bounces, &f->entry->id, 0, &ignored) < 0)
+		if (f->entry->is_null_sender &&
+		    pn_id_set_add(r->spool->bounces, &f->entry->id, 0, &ignored) < 0)
 			return pn_recovery_no_memory(r);
 		if (f->final_journal)
 			err = finish_final(r, f);
@@ -373,23 +398,28 @@ static int run_steps(struct pn_recovery *r)
 	return err;
 }
 
-int pn_spool_recover(struct pn_spool *spool, pn_spool_recover_fn fn, void *ctx, struct pn_error *err)
+int pn_spool_recover(struct pn_spool *spool, pn_spool_recover_fn fn, void *ctx,
+		     struct pn_error *err)
 {
-	struct pn_recovery r = {.spool = spool, .err = err};
+	struct pn_recovery r = { .spool = spool, .err = err };
 	uint64_t start_ms = pn_clock_mono_ms();
 
 	PN_ASSERT(!spool->bounces);
 	pn_arena_init(&r.arena, 16384, pn_commit_arena_max(PN_COMMIT_MAX_BYTES));
 	int res = run_steps(&r);
 	if (res == 0) {
-		/* Whatever nobody refers to goes now: segments and large files, then the journals that only they held. */
+		/* Whatever nobody refers to goes now: segments and large files, then the journals that only
+		 * they held. */
 		for (size_t i = 0; i < r.files_count; i++)
 			pn_file_unref(r.files[i]);
 		pn_helper_run_now(spool);
-		pn_logf(PN_LOG_INFO, "spool", "recovered %" PRIu64 " messages, %" PRIu64 " were finished; %zu torn tails cut, %zu damaged; "
-		        "%" PRIu64 " ms", pn_counter_get(&spool->counters[PN_SPOOL_C_recovered]),
-		        pn_counter_get(&spool->counters[PN_SPOOL_C_recovered_finished]), r.torn, r.damaged,
-		        pn_clock_mono_ms() - start_ms);
+		pn_logf(PN_LOG_INFO, "spool",
+			"recovered %" PRIu64 " messages, %" PRIu64
+			" were finished; %zu torn tails cut, %zu damaged; "
+			"%" PRIu64 " ms",
+			pn_counter_get(&spool->counters[PN_SPOOL_C_recovered]),
+			pn_counter_get(&spool->counters[PN_SPOOL_C_recovered_finished]), r.torn,
+			r.damaged, pn_clock_mono_ms() - start_ms);
 		give_entries(&r, fn, ctx);
 	}
 	recovery_deinit(&r);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* recover_files.c - messages in files of their own: header and end are checked, the content only when it is read. README.md L1-L5. */
+/* recover_files.c - messages in files of their own: header and end are checked, the content only when it is
+ * read. README.md L1-L5. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -19,7 +20,8 @@ static void set_aside(struct pn_recovery *r, const char *name)
 	pn_logf(PN_LOG_ERROR, "spool", "files/%s is damaged; it is moved to damaged/", name);
 	int err = pn_damaged_move(r->spool, r->spool->files_fd, name);
 	if (err < 0)
-		pn_logf(PN_LOG_WARN, "spool", "files/%s stays where it is: %s", name, strerror(-err));
+		pn_logf(PN_LOG_WARN, "spool", "files/%s stays where it is: %s", name,
+			strerror(-err));
 }
 
 /* Reads exactly that much. 0 or -errno; -EBADMSG: the file is shorter. */
@@ -43,22 +45,24 @@ static int check_file(struct pn_recovery *r, const char *name, int fd, uint64_t 
 		return -EBADMSG;
 	int err = read_exact(fd, o, PN_FILE_HEADER_SIZE, 0);
 	if (err == 0)
-		err = pn_recovery_header(r, name, PN_FILE_HEADER_SIZE, PN_FILE_LARGE, id, &header_id);
+		err = pn_recovery_header(r, name, PN_FILE_HEADER_SIZE, PN_FILE_LARGE, id,
+					 &header_id);
 	/* A damaged header alone loses nothing: head and commit name the file too. */
 	if (err < 0 && err != -EBADMSG)
 		return err;
 	err = read_exact(fd, o, PN_REC_HEAD_SIZE, size - PN_REC_HEAD_SIZE);
 	if (err < 0)
 		return err;
-	if (!pn_rec_head_decode(o, id, size - PN_REC_HEAD_SIZE, &head) || head.kind != PN_REC_MESSAGE ||
-	    head.commit_len > PN_COMMIT_MAX_BYTES ||
+	if (!pn_rec_head_decode(o, id, size - PN_REC_HEAD_SIZE, &head) ||
+	    head.kind != PN_REC_MESSAGE || head.commit_len > PN_COMMIT_MAX_BYTES ||
 	    head.content_len != size - PN_FILE_HEADER_SIZE - PN_REC_HEAD_SIZE - head.commit_len)
 		return -EBADMSG;
 	err = read_exact(fd, o, head.commit_len, PN_FILE_HEADER_SIZE + head.content_len);
 	if (err == 0 && pn_crc32c(0, o, head.commit_len) != head.commit_crc)
 		err = -EBADMSG;
 	if (err == 0)
-		err = pn_commit_decode(pn_slice(o, head.commit_len), head.content_len, &r->arena, &commit);
+		err = pn_commit_decode(pn_slice(o, head.commit_len), head.content_len, &r->arena,
+				       &commit);
 	if (err == 0)
 		err = pn_recovery_add(r, &r->spool->large, id, &head, &commit);
 	pn_arena_reset(&r->arena);
@@ -75,7 +79,8 @@ static int recover_file(struct pn_recovery *r, const char *name)
 	if (pn_file_name_parse(name, ".tmp", &id)) {
 		int err = pn_io_unlink("spool.file.unlink_tmp", r->spool->files_fd, name);
 		if (err < 0)
-			pn_logf(PN_LOG_INFO, "spool", "files/%s stays until the next start: %s", name, strerror(-err));
+			pn_logf(PN_LOG_INFO, "spool", "files/%s stays until the next start: %s",
+				name, strerror(-err));
 		return 0;
 	}
 	if (!pn_file_name_parse(name, ".msg", &id))
@@ -91,8 +96,10 @@ static int recover_file(struct pn_recovery *r, const char *name)
 		return err;
 	} else if (err < 0) {
 		r->damaged++;
-		pn_logf(PN_LOG_ERROR, "spool", "cannot read files/%s: %s; it stays where it is and waits for another start", name,
-		        strerror(-err));
+		pn_logf(PN_LOG_ERROR, "spool",
+			"cannot read files/%s: %s; it stays where it is and waits for another "
+			"start",
+			name, strerror(-err));
 	}
 	return 0;
 }

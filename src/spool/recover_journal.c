@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* recover_journal.c - merges the outcome journals: the newest state of each message that was found. README.md "Outcomes". */
+/* recover_journal.c - merges the outcome journals: the newest state of each message that was found. README.md
+ * "Outcomes". */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -36,7 +37,8 @@ int pn_recover_slots(struct pn_recovery *r)
 }
 
 /* One outcome record at `offset` of `file`. 0 or -errno (fatal). */
-static int take_outcome(struct pn_recovery *r, struct pn_spool_file *file, const struct pn_scan_item *item)
+static int take_outcome(struct pn_recovery *r, struct pn_spool_file *file,
+			const struct pn_scan_item *item)
 {
 	struct pn_outcome_state state;
 	uint32_t index;
@@ -78,7 +80,8 @@ static int scan_journal(struct pn_recovery *r, struct pn_spool_file *file, size_
 		} else if (pn_recovery_grow(&gaps, &cap, count, sizeof(*gaps)) < 0) {
 			err = pn_recovery_no_memory(r);
 		} else {
-			gaps[count++] = (struct journal_gap){.offset = item.offset, .len = item.len};
+			gaps[count++] =
+				(struct journal_gap){ .offset = item.offset, .len = item.len };
 		}
 	}
 	/* Lost outcomes mean duplicates, not losses; what is left of them is kept for a human. */
@@ -98,7 +101,8 @@ static int recover_journal(struct pn_recovery *r, const char *name)
 	if (fd < 0)
 		return fd == -ENODATA ? 0 : fd;
 	ptrdiff_t len = pn_recovery_load(r, "spool.journal.read", fd, name, &unreadable);
-	int err = len < 0 ? (int)len : pn_recovery_header(r, name, (size_t)len, PN_FILE_JOURNAL, name_id, &id);
+	int err = len < 0 ? (int)len
+			  : pn_recovery_header(r, name, (size_t)len, PN_FILE_JOURNAL, name_id, &id);
 	if (err < 0 && err != -EBADMSG) {
 		close(fd);
 		return err;
@@ -109,12 +113,14 @@ static int recover_journal(struct pn_recovery *r, const char *name)
 		return pn_recovery_no_memory(r);
 	}
 	if (pn_journal_slot_take(r->spool, file) < 0) {
-		pn_error_set(r->err, "spool %s: a journal appeared while it was recovered", r->spool->path);
+		pn_error_set(r->err, "spool %s: a journal appeared while it was recovered",
+			     r->spool->path);
 		return -EBUSY;
 	}
 	atomic_store_explicit(&file->is_closed, true, memory_order_relaxed);
 	err = scan_journal(r, file, (size_t)len);
-	/* What cannot be read now can perhaps be read at the next start; one with another's name could not be unlinked by it. */
+	/* What cannot be read now can perhaps be read at the next start; one with another's name could not be
+	 * unlinked by it. */
 	if (err < 0 || unreadable > 0 || id != name_id)
 		return err;
 	return pn_recovery_add_file(r, file);

@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <string.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <postern/base/log.h>
@@ -19,10 +19,10 @@ struct gap {
 struct segment_scan {
 	struct pn_spool_file *file;
 	uint64_t void_from;
-	uint64_t synced;     /* everything in front of it was durable once */
-	uint64_t valid_end;  /* behind the last record that counts */
+	uint64_t synced;    /* everything in front of it was durable once */
+	uint64_t valid_end; /* behind the last record that counts */
 	size_t records;
-	bool must_stay;      /* something in it could not be saved */
+	bool must_stay; /* something in it could not be saved */
 	struct gap *gaps;
 	size_t gaps_count, gaps_cap;
 };
@@ -49,7 +49,8 @@ static uint64_t void_from(const struct pn_recovery *r, uint64_t id)
 }
 
 /* One valid record. 0 or -errno (fatal). */
-static int take_record(struct pn_recovery *r, struct segment_scan *s, const struct pn_scan_item *item)
+static int take_record(struct pn_recovery *r, struct segment_scan *s,
+		       const struct pn_scan_item *item)
 {
 	struct pn_commit commit;
 	if (item->head.synced_until > s->synced)
@@ -80,7 +81,7 @@ static int note_gap(struct pn_recovery *r, struct segment_scan *s, const struct 
 		return 0;
 	if (pn_recovery_grow(&s->gaps, &s->gaps_cap, s->gaps_count, sizeof(*s->gaps)) < 0)
 		return pn_recovery_no_memory(r);
-	s->gaps[s->gaps_count++] = (struct gap){.offset = item->offset, .len = item->len};
+	s->gaps[s->gaps_count++] = (struct gap){ .offset = item->offset, .len = item->len };
 	return 0;
 }
 
@@ -94,7 +95,8 @@ static int scan_records(struct pn_recovery *r, struct segment_scan *s, size_t le
 		err = item.is_record ? take_record(r, s, &item) : note_gap(r, s, &item);
 	/* Only now it is known what was durable. */
 	for (size_t i = 0; err == 0 && i < s->gaps_count; i++)
-		s->must_stay |= !pn_recovery_gap(r, s->file->id, s->gaps[i].offset, s->gaps[i].len, s->synced);
+		s->must_stay |= !pn_recovery_gap(r, s->file->id, s->gaps[i].offset, s->gaps[i].len,
+						 s->synced);
 	return err;
 }
 
@@ -105,7 +107,8 @@ static void cut(struct pn_recovery *r, struct segment_scan *s)
 	if (s->records == 0 || s->valid_end >= f->size_bytes)
 		return;
 	if (ftruncate(f->fd, (off_t)s->valid_end) == 0) {
-		atomic_fetch_sub_explicit(&r->spool->disk_bytes, f->size_bytes - s->valid_end, memory_order_relaxed);
+		atomic_fetch_sub_explicit(&r->spool->disk_bytes, f->size_bytes - s->valid_end,
+					  memory_order_relaxed);
 		f->size_bytes = s->valid_end;
 	}
 }
@@ -124,16 +127,19 @@ static void drop_unknown(struct pn_recovery *r, const char *name, size_t len)
 	} else {
 		r->damaged++;
 		pn_spool_count(r->spool, PN_SPOOL_C_damaged);
-		pn_logf(PN_LOG_ERROR, "spool", "segments/%s is damaged from its header on; it is moved to damaged/", name);
+		pn_logf(PN_LOG_ERROR, "spool",
+			"segments/%s is damaged from its header on; it is moved to damaged/", name);
 		err = pn_damaged_move(r->spool, r->spool->segments_fd, name);
 	}
 	if (err < 0)
-		pn_logf(PN_LOG_WARN, "spool", "segments/%s stays where it is: %s", name, strerror(-err));
+		pn_logf(PN_LOG_WARN, "spool", "segments/%s stays where it is: %s", name,
+			strerror(-err));
 }
 
-static int scan_segment(struct pn_recovery *r, const char *name, int fd, size_t len, uint64_t name_id, size_t unreadable)
+static int scan_segment(struct pn_recovery *r, const char *name, int fd, size_t len,
+			uint64_t name_id, size_t unreadable)
 {
-	struct segment_scan s = {.valid_end = PN_FILE_HEADER_SIZE, .must_stay = unreadable > 0};
+	struct segment_scan s = { .valid_end = PN_FILE_HEADER_SIZE, .must_stay = unreadable > 0 };
 	uint64_t id = 0;
 	int header = pn_recovery_header(r, name, len, PN_FILE_SEGMENT, name_id, &id);
 	if (header == -ENOTSUP) {
@@ -160,13 +166,16 @@ static int scan_segment(struct pn_recovery *r, const char *name, int fd, size_t 
 		return err;
 	if (header < 0 && s.records == 0 && !unreadable) {
 		atomic_fetch_sub_explicit(&r->spool->segment_count, 1, memory_order_relaxed);
-		atomic_fetch_sub_explicit(&r->spool->disk_bytes, s.file->size_bytes, memory_order_relaxed);
+		atomic_fetch_sub_explicit(&r->spool->disk_bytes, s.file->size_bytes,
+					  memory_order_relaxed);
 		pn_file_free(s.file);
 		drop_unknown(r, name, len);
 		return 0;
 	}
 	if (header < 0)
-		pn_logf(PN_LOG_WARN, "spool", "the header of segments/%s is damaged; %zu records in it are good", name, s.records);
+		pn_logf(PN_LOG_WARN, "spool",
+			"the header of segments/%s is damaged; %zu records in it are good", name,
+			s.records);
 	/* Without recovery's reference to give back the file stays for this life of the process. */
 	if (s.must_stay)
 		return 0;
@@ -202,7 +211,8 @@ static void drop_old_voids(struct pn_recovery *r)
 		pn_void_name(name, r->voids[i].id, r->voids[i].from);
 		int err = pn_io_unlink("spool.void.unlink", r->spool->segments_fd, name);
 		if (err < 0)
-			pn_logf(PN_LOG_INFO, "spool", "segments/%s stays until the next start: %s", name, strerror(-err));
+			pn_logf(PN_LOG_INFO, "spool", "segments/%s stays until the next start: %s",
+				name, strerror(-err));
 	}
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * remove.c - unlinking of segments, journals and large files, on the helper thread: one directory fsync for all that wait. README.md "Removal".
+ * remove.c - unlinking of segments, journals and large files, on the helper thread: one directory fsync for all
+ * that wait. README.md "Removal".
  */
 #include <errno.h>
 #include <string.h>
@@ -17,7 +18,7 @@ static void removal_run(struct pn_spool *spool, struct pn_job *job)
 
 void pn_removal_init(struct pn_removal *r, enum pn_file_kind kind, uint64_t id)
 {
-	r->job = (struct pn_job){.run = removal_run};
+	r->job = (struct pn_job){ .run = removal_run };
 	pn_list_init(&r->node);
 	r->kind = kind;
 	r->id = id;
@@ -31,13 +32,13 @@ static struct kind_sites sites_of(enum pn_file_kind kind)
 {
 	switch (kind) {
 	case PN_FILE_SEGMENT:
-		return (struct kind_sites){"spool.segment.unlink", "spool.segments.fsync"};
+		return (struct kind_sites){ "spool.segment.unlink", "spool.segments.fsync" };
 	case PN_FILE_LARGE:
-		return (struct kind_sites){"spool.file.unlink", "spool.files.fsync"};
+		return (struct kind_sites){ "spool.file.unlink", "spool.files.fsync" };
 	case PN_FILE_JOURNAL:
 		break;
 	}
-	return (struct kind_sites){"spool.journal.unlink", "spool.journals.fsync"};
+	return (struct kind_sites){ "spool.journal.unlink", "spool.journals.fsync" };
 }
 
 static void unlink_one(struct pn_spool *spool, struct pn_removal *r)
@@ -48,7 +49,8 @@ static void unlink_one(struct pn_spool *spool, struct pn_removal *r)
 	r->result = err == -ENOENT ? 0 : err;
 	if (r->result < 0) {
 		pn_spool_count(spool, PN_SPOOL_C_removal_failures);
-		pn_logf(PN_LOG_WARN, "spool", "cannot unlink %s: %s; tried again", name, strerror(-err));
+		pn_logf(PN_LOG_WARN, "spool", "cannot unlink %s: %s; tried again", name,
+			strerror(-err));
 	}
 }
 
@@ -62,8 +64,8 @@ static void take_over(struct pn_list *to, struct pn_list *from)
 void pn_removals_flush(struct pn_spool *spool)
 {
 	struct pn_helper *h = &spool->helper;
-	bool is_touched[PN_FILE_JOURNAL + 1] = {false};
-	int synced[PN_FILE_JOURNAL + 1] = {0};
+	bool is_touched[PN_FILE_JOURNAL + 1] = { false };
+	int synced[PN_FILE_JOURNAL + 1] = { 0 };
 	struct pn_list todo;
 	struct pn_list *node;
 
@@ -77,11 +79,14 @@ void pn_removals_flush(struct pn_spool *spool)
 	for (int k = PN_FILE_SEGMENT; k <= PN_FILE_JOURNAL; k++) {
 		enum pn_file_kind kind = (enum pn_file_kind)k;
 		if (is_touched[k])
-			synced[k] = pn_io_sync(sites_of(kind).fsync, pn_file_dir(spool, kind), false);
+			synced[k] =
+				pn_io_sync(sites_of(kind).fsync, pn_file_dir(spool, kind), false);
 		if (synced[k] < 0) {
 			pn_spool_count(spool, PN_SPOOL_C_removal_failures);
-			pn_logf(PN_LOG_WARN, "spool", "cannot sync a directory after unlinking: %s; what the files "
-			        "held stays until the next start", strerror(-synced[k]));
+			pn_logf(PN_LOG_WARN, "spool",
+				"cannot sync a directory after unlinking: %s; what the files "
+				"held stays until the next start",
+				strerror(-synced[k]));
 		}
 	}
 	while ((node = pn_list_pop_front(&todo)) != NULL) {

@@ -8,13 +8,17 @@
 
 void pn_scan_init(struct pn_scan *s, const uint8_t *data, size_t len, uint64_t file_id)
 {
-	*s = (struct pn_scan){.data = data, .len = len, .file_id = file_id, .pos = pn_min_size(PN_FILE_HEADER_SIZE, len)};
+	*s = (struct pn_scan){ .data = data,
+			       .len = len,
+			       .file_id = file_id,
+			       .pos = pn_min_size(PN_FILE_HEADER_SIZE, len) };
 }
 
 /* Whether a whole, valid record starts at `pos`. */
 static bool is_record(const struct pn_scan *s, size_t pos, struct pn_rec_head *head)
 {
-	if (s->len - pos < PN_REC_HEAD_SIZE || !pn_rec_head_decode(s->data + pos, s->file_id, pos, head))
+	if (s->len - pos < PN_REC_HEAD_SIZE ||
+	    !pn_rec_head_decode(s->data + pos, s->file_id, pos, head))
 		return false;
 	size_t rest = s->len - pos - PN_REC_HEAD_SIZE;
 	if (head->content_len > rest || head->commit_len > rest - head->content_len)
@@ -73,7 +77,7 @@ bool pn_scan_next(struct pn_scan *s, struct pn_scan_item *ret)
 	if (!is_zero(s->data + start, found - start)) {
 		s->has_record = found < s->len;
 		s->next = head;
-		*ret = (struct pn_scan_item){.offset = start, .len = found - start};
+		*ret = (struct pn_scan_item){ .offset = start, .len = found - start };
 		return true;
 	}
 	if (found == s->len)

@@ -29,8 +29,8 @@ struct pn_scan {
 struct pn_scan_item {
 	bool is_record;
 	uint64_t offset;
-	uint64_t len;             /* of the record or of the gap */
-	struct pn_rec_head head;  /* of a record */
+	uint64_t len;            /* of the record or of the gap */
+	struct pn_rec_head head; /* of a record */
 	struct pn_slice content;
 	struct pn_slice commit;
 };

@@ -16,20 +16,23 @@
 #include "spool/internal.h"
 #include "spool/stats.h"
 
-#define INLINE_MAX_BYTES (16u << 20)
+#define INLINE_MAX_BYTES  (16u << 20)
 #define SEGMENT_MIN_BYTES (64u << 10)
-#define MEMORY_MIN_BYTES (1u << 20)
+#define MEMORY_MIN_BYTES  (1u << 20)
 
 static int check_settings(const struct pn_spool_settings *s, struct pn_error *err)
 {
-	if (s->segment_size_bytes < SEGMENT_MIN_BYTES || s->segment_size_bytes > PN_SEGMENT_SIZE_MAX_BYTES) {
-		pn_error_set(err, "spool: segment_size_bytes must be from %u to %llu", SEGMENT_MIN_BYTES,
-		             (unsigned long long)PN_SEGMENT_SIZE_MAX_BYTES);
+	if (s->segment_size_bytes < SEGMENT_MIN_BYTES ||
+	    s->segment_size_bytes > PN_SEGMENT_SIZE_MAX_BYTES) {
+		pn_error_set(err, "spool: segment_size_bytes must be from %u to %llu",
+			     SEGMENT_MIN_BYTES, (unsigned long long)PN_SEGMENT_SIZE_MAX_BYTES);
 		return -EINVAL;
 	}
 	if (s->inline_max_bytes > INLINE_MAX_BYTES || s->memory_max_bytes < MEMORY_MIN_BYTES) {
-		pn_error_set(err, "spool: inline_max_bytes must be at most %u, memory_max_bytes at least %u", INLINE_MAX_BYTES,
-		             MEMORY_MIN_BYTES);
+		pn_error_set(
+			err,
+			"spool: inline_max_bytes must be at most %u, memory_max_bytes at least %u",
+			INLINE_MAX_BYTES, MEMORY_MIN_BYTES);
 		return -EINVAL;
 	}
 	return 0;
@@ -62,21 +65,22 @@ static int take_lock(struct pn_spool *s, struct pn_error *err)
 		int res = -errno;
 		ssize_t n = pread(s->lock_fd, text, sizeof(text) - 1, 0);
 		text[n > 0 ? n : 0] = '\0';
-		pn_error_set(err, "spool %s is in use by another process (pid %s): %s", s->path, n > 0 ? text : "unknown",
-		             strerror(-res));
+		pn_error_set(err, "spool %s is in use by another process (pid %s): %s", s->path,
+			     n > 0 ? text : "unknown", strerror(-res));
 		return res;
 	}
 	/* Only to tell a human who has it; the lock itself is what counts. */
 	int len = snprintf(text, sizeof(text), "%ld", (long)getpid());
 	if (ftruncate(s->lock_fd, 0) < 0 || pwrite(s->lock_fd, text, (size_t)len, 0) < 0)
-		pn_logf(PN_LOG_DEBUG, "spool", "cannot write the pid to %s/lock: %s", s->path, strerror(errno));
+		pn_logf(PN_LOG_DEBUG, "spool", "cannot write the pid to %s/lock: %s", s->path,
+			strerror(errno));
 	return 0;
 }
 
 static int open_all(struct pn_spool *s, struct pn_error *err)
 {
-	static const char *const names[] = {"segments", "files", "journals", "damaged"};
-	int *const fds[] = {&s->segments_fd, &s->files_fd, &s->journals_fd, &s->damaged_fd};
+	static const char *const names[] = { "segments", "files", "journals", "damaged" };
+	int *const fds[] = { &s->segments_fd, &s->files_fd, &s->journals_fd, &s->damaged_fd };
 
 	s->root_fd = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->root_fd < 0) {
@@ -99,13 +103,15 @@ static int open_all(struct pn_spool *s, struct pn_error *err)
 
 static void free_all(struct pn_spool *s)
 {
-	int *const fds[] = {&s->segments_fd, &s->files_fd, &s->journals_fd, &s->damaged_fd, &s->lock_fd, &s->root_fd};
+	int *const fds[] = { &s->segments_fd, &s->files_fd, &s->journals_fd,
+			     &s->damaged_fd,  &s->lock_fd,  &s->root_fd };
 	for (size_t i = 0; i < PN_ARRAY_SIZE(fds); i++) {
 		if (*fds[i] >= 0)
 			close(*fds[i]);
 	}
 	pn_id_set_free(s->bounces);
 	pthread_mutex_destroy(&s->files_lock);
+	pthread_mutex_destroy(&s->reserve_lock);
 	free((void *)s->journals);
 	free(s->path);
 	free(s);
@@ -117,9 +123,11 @@ static struct pn_spool *spool_alloc(const struct pn_spool_settings *settings)
 	if (!s)
 		return NULL;
 	s->settings = *settings;
-	s->root_fd = s->lock_fd = s->segments_fd = s->files_fd = s->journals_fd = s->damaged_fd = -1;
+	s->root_fd = s->lock_fd = s->segments_fd = s->files_fd = s->journals_fd = s->damaged_fd =
+		-1;
 	pn_list_init(&s->files);
 	pthread_mutex_init(&s->files_lock, NULL);
+	pthread_mutex_init(&s->reserve_lock, NULL);
 	s->large.spool = s;
 	s->large.kind = PN_FILE_LARGE;
 	s->large.fd = -1;
@@ -136,7 +144,8 @@ static struct pn_spool *spool_alloc(const struct pn_spool_settings *settings)
 	return s;
 }
 
-int pn_spool_open(const struct pn_spool_settings *settings, struct pn_spool **ret, struct pn_error *err)
+int pn_spool_open(const struct pn_spool_settings *settings, struct pn_spool **ret,
+		  struct pn_error *err)
 {
 	int res = check_settings(settings, err);
 	if (res < 0)
@@ -154,6 +163,8 @@ int pn_spool_open(const struct pn_spool_settings *settings, struct pn_spool **re
 		return res;
 	}
 	pn_spool_refresh_space(s);
+	/* Not on a full disk: then it serves what is there and takes nothing. */
+	(void)pn_reserve_fill(s);
 	pn_spool_counters_register(s);
 	*ret = s;
 	return 0;
@@ -172,15 +183,16 @@ void pn_spool_close(struct pn_spool *s)
 	free_all(s);
 }
 
-void pn_spool_on_orphan(struct pn_spool *spool, void (*fn)(struct pn_spool_entry *entry, void *ctx), void *ctx)
+void pn_spool_on_orphan(struct pn_spool *spool, void (*fn)(struct pn_spool_entry *entry, void *ctx),
+			void *ctx)
 {
 	spool->orphan_fn = fn;
 	spool->orphan_ctx = ctx;
 }
 
 /*
- * The reference that the entry has on its segment stays: without it the segment would be unlinked. It, and the journal of its progress, go
- * from memory with the spool.
+ * The reference that the entry has on its segment stays: without it the segment would be unlinked. It, and the
+ * journal of its progress, go from memory with the spool.
  */
 void pn_spool_entry_free(struct pn_spool *spool, struct pn_spool_entry *entry)
 {

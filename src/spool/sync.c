@@ -18,8 +18,8 @@ static void on_synced(struct pn_loop *loop, struct pn_op *op, int res)
 }
 #endif
 
-void pn_sync_start(struct pn_loop *loop, struct pn_sync *sync, void (*fn)(struct pn_sync *sync, int res), int fd,
-                   bool data_only)
+void pn_sync_start(struct pn_loop *loop, struct pn_sync *sync,
+		   void (*fn)(struct pn_sync *sync, int res), int fd, bool data_only)
 {
 	sync->fn = fn;
 #ifdef PN_NOSYNC

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * txn.c - one message on its way in: content in memory (or, spilled, in a file of its own), then the commit. README.md I1-I5, L1-L4.
+ * txn.c - one message on its way in: content in memory (or, spilled, in a file of its own), then the commit.
+ * README.md I1-I5, L1-L4.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -13,18 +14,19 @@
 
 struct pn_spool_txn {
 	struct pn_spool_writer *w;
-	struct pn_spool_blob *blob;      /* content in memory; of a spilled message only the commit part */
-	struct pn_large *large;          /* NULL: inline */
+	struct pn_spool_blob
+		*blob;          /* content in memory; of a spilled message only the commit part */
+	struct pn_large *large; /* NULL: inline */
 	uint64_t size_bytes;
 	uint32_t crc;
-	int error;                       /* sticks */
+	int error; /* sticks */
 	bool is_committing;
-	bool is_aborted;                 /* while committing: nobody waits for the answer */
+	bool is_aborted; /* while committing: nobody waits for the answer */
 	pn_spool_txn_fn on_writable;
 	void *on_writable_ctx;
 	pn_spool_commit_fn fn;
 	void *ctx;
-	struct pn_spool_entry *entry;    /* made in front, so that nothing can fail behind the sync */
+	struct pn_spool_entry *entry; /* made in front, so that nothing can fail behind the sync */
 	struct pn_append_item item;
 	struct pn_task fail_task;
 };
@@ -89,7 +91,8 @@ int pn_spool_txn_write(struct pn_spool_txn *t, struct pn_slice content)
 	t->crc = pn_crc32c(t->crc, content.ptr, content.len);
 	t->size_bytes += content.len;
 	if (!t->large) {
-		pn_slice_advance(&content, pn_blob_append(t->blob, content, t->w->spool->settings.inline_max_bytes));
+		pn_slice_advance(&content, pn_blob_append(t->blob, content,
+							  t->w->spool->settings.inline_max_bytes));
 		if (content.len == 0)
 			return 0;
 		res = spill(t);
@@ -136,10 +139,12 @@ static void entry_fill(struct pn_spool_txn *t, struct pn_spool_file *file, uint6
 	e->offset = offset;
 	if (file->kind == PN_FILE_LARGE) {
 		atomic_fetch_add_explicit(&s->file_count, 1, memory_order_relaxed);
-		atomic_fetch_add_explicit(&s->disk_bytes, pn_entry_disk_bytes(e), memory_order_relaxed);
+		atomic_fetch_add_explicit(&s->disk_bytes, pn_entry_disk_bytes(e),
+					  memory_order_relaxed);
 	} else {
 		pn_file_ref(file);
-		atomic_fetch_add_explicit(&file->live_bytes, pn_entry_disk_bytes(e), memory_order_relaxed);
+		atomic_fetch_add_explicit(&file->live_bytes, pn_entry_disk_bytes(e),
+					  memory_order_relaxed);
 		if (!pn_budget_is_over(s, PN_BUDGET_CACHE)) {
 			e->blob = t->blob;
 			t->blob = NULL;
@@ -192,8 +197,9 @@ static void on_fail_task(struct pn_loop *loop, struct pn_task *task)
 }
 
 /* Copies what the caller gave. 0 or -errno. */
-static int prepare(struct pn_spool_txn *t, const struct pn_envelope *envelope, const struct pn_content_facts *facts,
-                   const struct pn_edit_list *edits, struct pn_rec_head *head)
+static int prepare(struct pn_spool_txn *t, const struct pn_envelope *envelope,
+		   const struct pn_content_facts *facts, const struct pn_edit_list *edits,
+		   struct pn_rec_head *head)
 {
 	struct pn_spool_blob *blob = t->blob;
 	if (t->error < 0)
@@ -225,8 +231,9 @@ static int prepare(struct pn_spool_txn *t, const struct pn_envelope *envelope, c
 	return 0;
 }
 
-void pn_spool_txn_commit(struct pn_spool_txn *t, const struct pn_envelope *envelope, const struct pn_content_facts *facts,
-                         const struct pn_edit_list *edits, pn_spool_commit_fn fn, void *ctx)
+void pn_spool_txn_commit(struct pn_spool_txn *t, const struct pn_envelope *envelope,
+			 const struct pn_content_facts *facts, const struct pn_edit_list *edits,
+			 pn_spool_commit_fn fn, void *ctx)
 {
 	struct pn_rec_head head;
 	PN_ASSERT(!t->is_committing);

@@ -34,8 +34,11 @@ int pn_void_note(struct pn_spool *spool, uint64_t id, uint64_t from)
 		return 0;
 	}
 	pn_spool_count(spool, PN_SPOOL_C_void_failures);
-	pn_logf(PN_LOG_ERROR, "spool", "cannot note that records of a failed batch are void: %s; after a restart some that "
-	        "were answered with 451 may be delivered", strerror(-err));
+	pn_logf(PN_LOG_ERROR, "spool",
+		"cannot note that records of a failed batch are void: %s; after a restart some "
+		"that "
+		"were answered with 451 may be delivered",
+		strerror(-err));
 	struct void_retry *retry = calloc(1, sizeof(*retry));
 	if (retry) {
 		retry->id = id;

@@ -25,15 +25,18 @@ static void on_batch(struct pn_loop *loop, struct pn_batch_hook *hook)
 	pn_counter_set(&w->counters[PN_WRITER_C_segments], w->append.files);
 }
 
-struct pn_spool_writer *pn_spool_writer_new(struct pn_spool *spool, struct pn_loop *loop, const char *name, struct pn_error *err)
+struct pn_spool_writer *pn_spool_writer_new(struct pn_spool *spool, struct pn_loop *loop,
+					    const char *name, struct pn_error *err)
 {
 	struct pn_spool_writer *w = calloc(1, sizeof(*w));
 	int res = w ? pn_helper_start(spool) : -ENOMEM;
 	if (res == 0)
-		res = pn_append_init(&w->append, spool, loop, PN_FILE_SEGMENT, spool->settings.segment_size_bytes);
+		res = pn_append_init(&w->append, spool, loop, PN_FILE_SEGMENT,
+				     spool->settings.segment_size_bytes);
 	if (res < 0) {
-		pn_error_set(err, "spool %s: cannot make a segment of %llu octets for %s: %s", spool->path,
-		             (unsigned long long)spool->settings.segment_size_bytes, name, strerror(-res));
+		pn_error_set(err, "spool %s: cannot make a segment of %llu octets for %s: %s",
+			     spool->path, (unsigned long long)spool->settings.segment_size_bytes,
+			     name, strerror(-res));
 		free(w);
 		return NULL;
 	}
@@ -78,10 +81,15 @@ int pn_spool_admit(struct pn_spool_writer *w)
 		return -ENOSPC;
 	if (w->is_internal)
 		return 0;
-	/* relaxed: two numbers for a limit, each exact enough on its own */
-	if (atomic_load_explicit(&s->free_bytes, memory_order_relaxed) < s->settings.free_space_min_bytes)
+	/* relaxed: the helper makes it again as soon as there is room */
+	if (!atomic_load_explicit(&s->has_reserve, memory_order_relaxed))
 		return -ENOSPC;
-	if (atomic_load_explicit(&s->slots_used, memory_order_relaxed) >= s->settings.queue_messages_max)
+	/* relaxed: two numbers for a limit, each exact enough on its own */
+	if (atomic_load_explicit(&s->free_bytes, memory_order_relaxed) <
+	    s->settings.free_space_min_bytes)
+		return -ENOSPC;
+	if (atomic_load_explicit(&s->slots_used, memory_order_relaxed) >=
+	    s->settings.queue_messages_max)
 		return -EDQUOT;
 	return 0;
 }

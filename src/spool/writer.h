@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* writer.h - a writer and its transactions, for writer.c, txn.c, large.c and move.c. All of it belongs to the writer's loop. */
+/* writer.h - a writer and its transactions, for writer.c, txn.c, large.c and move.c. All of it belongs to the
+ * writer's loop. */
 #ifndef PN_SPOOL_WRITER_H
 #define PN_SPOOL_WRITER_H
 
@@ -7,9 +8,10 @@
 #include "spool/blob.h"
 #include "spool/internal.h"
 
-#define PN_WRITER_COUNTERS(X)                                                                      \
-	X(commits) X(failures) X(aborts) X(orphans) X(refused) X(spills) X(large_commits) X(large_failures) X(moves) X(move_failures) \
-	X(batches) X(bytes) X(batch_failures) X(segments)
+#define PN_WRITER_COUNTERS(X)                                                                    \
+	X(commits)                                                                               \
+	X(failures) X(aborts) X(orphans) X(refused) X(spills) X(large_commits) X(large_failures) \
+		X(moves) X(move_failures) X(batches) X(bytes) X(batch_failures) X(segments)
 enum pn_writer_counter {
 #define X(name) PN_WRITER_C_##name,
 	PN_WRITER_COUNTERS(X)
@@ -23,8 +25,8 @@ struct pn_spool_writer {
 	struct pn_append append;
 	struct pn_batch_hook hook;
 	bool is_internal;
-	uint64_t txns;           /* open or committing */
-	uint64_t larges;         /* files being written or cleaned up */
+	uint64_t txns;   /* open or committing */
+	uint64_t larges; /* files being written or cleaned up */
 	uint64_t moves;
 	pn_counter counters[PN_WRITER_COUNTER_COUNT];
 	struct pn_counter_block counter_block;
@@ -37,8 +39,10 @@ static inline void pn_writer_count(struct pn_spool_writer *w, enum pn_writer_cou
 
 /* ---- large.c ---- */
 struct pn_large;
-/* Starts a file; takes the blocks of `blob` as the first content. NULL: out of memory (then the blob is unchanged). */
-struct pn_large *pn_large_new(struct pn_spool_writer *w, struct pn_spool_txn *t, struct pn_spool_blob *blob);
+/* Starts a file; takes the blocks of `blob` as the first content. NULL: out of memory (then the blob is
+ * unchanged). */
+struct pn_large *pn_large_new(struct pn_spool_writer *w, struct pn_spool_txn *t,
+			      struct pn_spool_blob *blob);
 /* As pn_spool_txn_write. */
 int pn_large_write(struct pn_large *l, struct pn_slice content) PN_MUST_CHECK;
 /* Ends in pn_txn_finish. `commit` lives until then. */

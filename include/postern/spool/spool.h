@@ -47,7 +47,7 @@ int pn_spool_recover(struct pn_spool *spool, pn_spool_recover_fn fn, void *ctx, 
 
 /* Makes a writer on `loop` (its thread). `name` names its counters. NULL with err. */
 struct pn_spool_writer *pn_spool_writer_new(struct pn_spool *spool, struct pn_loop *loop, const char *name, struct pn_error *err);
-/* Nothing may be in flight (pn_spool_writer_is_busy). */
+/* Nothing may be in flight (pn_spool_writer_is_busy); not from inside one of its callbacks. */
 void pn_spool_writer_free(struct pn_spool_writer *w);
 bool pn_spool_writer_is_busy(const struct pn_spool_writer *w);
 

@@ -22,8 +22,10 @@ void h_init(struct harness *h, bool fast)
 {
 	memset(h, 0, sizeof(*h));
 	/* What the injected failures say is not interesting. */
-	pn_log_configure(&(struct pn_log_settings){.level_min = getenv("PN_TEST_LOG") ? PN_LOG_DEBUG : PN_LOG_ERROR});
-	snprintf(h->path, sizeof(h->path), "%s/postern-spool.XXXXXX", fast && access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	pn_log_configure(&(struct pn_log_settings){
+		.level_min = getenv("PN_TEST_LOG") ? PN_LOG_DEBUG : PN_LOG_ERROR });
+	snprintf(h->path, sizeof(h->path), "%s/postern-spool.XXXXXX",
+		 fast && access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 	assert_non_null(mkdtemp(h->path));
 	h->settings = (struct pn_spool_settings){
 		.inline_max_bytes = 16384,
@@ -51,7 +53,7 @@ static void collect_orphan(struct pn_spool_entry *e, void *ctx)
 
 void h_start_bare(struct harness *h)
 {
-	struct pn_error err = {{0}};
+	struct pn_error err = { { 0 } };
 	h->settings.path = h->path;
 	if (pn_spool_open(&h->settings, &h->spool, &err) != 0)
 		fail_msg("%s", err.text);
@@ -61,8 +63,10 @@ void h_start_bare(struct harness *h)
 
 void h_start(struct harness *h)
 {
-	struct pn_error err = {{0}};
-	struct pn_loop_settings settings = {.name = "test", .sq_entries = 256, .cq_entries = 1024, .cpu = -1};
+	struct pn_error err = { { 0 } };
+	struct pn_loop_settings settings = {
+		.name = "test", .sq_entries = 256, .cq_entries = 1024, .cpu = -1
+	};
 	h_start_bare(h);
 	if (pn_loop_new(&settings, &h->loop, &err) != 0)
 		fail_msg("%s", err.text);
@@ -145,7 +149,7 @@ void h_wait_int(struct harness *h, const int *value, int while_it_is)
 
 struct pn_id h_id(uint32_t n)
 {
-	struct pn_id id = {{'P', 'N', 'T', 'E', 'S', 'T'}};
+	struct pn_id id = { { 'P', 'N', 'T', 'E', 'S', 'T' } };
 	for (size_t i = 0; i < 4; i++)
 		id.octets[12 + i] = (uint8_t)(n >> (24 - 8 * i));
 	return id;
@@ -171,14 +175,14 @@ uint8_t *h_content(uint32_t n, size_t size)
 }
 
 static struct pn_recipient recipients[3] = {
-	{.address = {(const uint8_t *)"one@example.org", 15}},
-	{.address = {(const uint8_t *)"two@example.org", 15}},
-	{.address = {(const uint8_t *)"three@example.org", 17}},
+	{ .address = { (const uint8_t *)"one@example.org", 15 } },
+	{ .address = { (const uint8_t *)"two@example.org", 15 } },
+	{ .address = { (const uint8_t *)"three@example.org", 17 } },
 };
 
 struct pn_envelope h_envelope(uint32_t n)
 {
-	static struct pn_recipient r[3];
+	static _Thread_local struct pn_recipient r[3];
 	struct pn_envelope e = {
 		.id = h_id(n),
 		.received_wall_ms = 1700000000000u + n,
@@ -198,10 +202,12 @@ struct pn_envelope h_envelope(uint32_t n)
 static void make_edits(uint32_t n, size_t size, struct pn_edit edits[3], struct pn_edit_list *l)
 {
 	(void)n;
-	edits[0] = (struct pn_edit){.next = &edits[1], .at = 0, .insert = PN_SLICE_LIT("Received: on top\r\n")};
-	edits[1] = (struct pn_edit){.next = &edits[2], .at = size / 3, .delete_len = size / 7};
-	edits[2] = (struct pn_edit){.at = size, .insert = PN_SLICE_LIT("tail\r\n")};
-	*l = (struct pn_edit_list){.first = &edits[0], .last = &edits[2], .count = 3};
+	edits[0] = (struct pn_edit){ .next = &edits[1],
+				     .at = 0,
+				     .insert = PN_SLICE_LIT("Received: on top\r\n") };
+	edits[1] = (struct pn_edit){ .next = &edits[2], .at = size / 3, .delete_len = size / 7 };
+	edits[2] = (struct pn_edit){ .at = size, .insert = PN_SLICE_LIT("tail\r\n") };
+	*l = (struct pn_edit_list){ .first = &edits[0], .last = &edits[2], .count = 3 };
 }
 
 static void on_commit(void *ctx, int result, struct pn_spool_entry *entry)
@@ -239,7 +245,7 @@ int h_feed(struct harness *h, struct pn_spool_txn *t, uint32_t n, size_t size, s
 void h_commit_txn(struct h_commit *c, size_t size)
 {
 	struct pn_envelope e = h_envelope(c->n);
-	struct pn_content_facts f = {.size_bytes = size, .has_final_crlf = true};
+	struct pn_content_facts f = { .size_bytes = size, .has_final_crlf = true };
 	struct pn_edit edits[3];
 	struct pn_edit_list l;
 	make_edits(c->n, size, edits, &l);
@@ -247,7 +253,8 @@ void h_commit_txn(struct h_commit *c, size_t size)
 	assert_false(c->is_done);
 }
 
-void h_commit_envelope(struct h_commit *c, const struct pn_envelope *e, const struct pn_content_facts *f)
+void h_commit_envelope(struct h_commit *c, const struct pn_envelope *e,
+		       const struct pn_content_facts *f)
 {
 	pn_spool_txn_commit(c->t, e, f, NULL, on_commit, c);
 	assert_false(c->is_done);
@@ -256,7 +263,7 @@ void h_commit_envelope(struct h_commit *c, const struct pn_envelope *e, const st
 void h_commit_start(struct harness *h, struct h_commit *c, uint32_t n, size_t size, size_t piece)
 {
 	int err = 0;
-	*c = (struct h_commit){.h = h, .n = n};
+	*c = (struct h_commit){ .h = h, .n = n };
 	c->t = pn_spool_txn_begin(h->w, &err);
 	if (c->t)
 		err = h_feed(h, c->t, n, size, piece);
@@ -319,7 +326,7 @@ static ptrdiff_t read_all(struct harness *h, uint8_t *out, size_t max)
 {
 	size_t len = 0;
 	for (;;) {
-		struct load l = {0};
+		struct load l = { 0 };
 		pn_spool_reader_next(h->r, on_piece, &l);
 		h_wait(h, &l.is_done);
 		if (l.result <= 0)
@@ -355,7 +362,7 @@ static size_t expected_octets(uint32_t n, size_t size, bool as_stored, uint8_t *
 static int check(struct harness *h, struct pn_spool_entry *e, uint32_t n, bool as_stored)
 {
 	size_t size = (size_t)e->size_bytes;
-	struct load l = {0};
+	struct load l = { 0 };
 	pn_spool_reader_load(h->r, e, on_load, &l);
 	h_wait(h, &l.is_done);
 	if (l.result < 0)
@@ -394,7 +401,7 @@ int h_check_stored(struct harness *h, struct pn_spool_entry *e, uint32_t n)
 
 int h_load_state(struct harness *h, struct pn_spool_entry *e, size_t rcpt, uint8_t *ret)
 {
-	struct load l = {0};
+	struct load l = { 0 };
 	pn_spool_reader_load(h->r, e, on_load, &l);
 	h_wait(h, &l.is_done);
 	if (l.result == 0) {
@@ -413,7 +420,7 @@ uint8_t h_state_of(struct harness *h, struct pn_spool_entry *e, size_t rcpt)
 
 void h_reply_of(struct harness *h, struct pn_spool_entry *e, char *out, size_t size)
 {
-	struct load l = {0};
+	struct load l = { 0 };
 	pn_spool_reader_load(h->r, e, on_load, &l);
 	h_wait(h, &l.is_done);
 	assert_int_equal(l.result, 0);
@@ -431,7 +438,7 @@ void h_on_recorded(void *ctx, int result)
 int h_final(struct harness *h, struct pn_spool_entry *e)
 {
 	int result = H_PENDING;
-	struct pn_outcome o = {.entry = e, .is_final = true};
+	struct pn_outcome o = { .entry = e, .is_final = true };
 	pn_journal_record(h->j, &o, h_on_recorded, &result);
 	h_wait_int(h, &result, H_PENDING);
 	return result;
@@ -439,7 +446,7 @@ int h_final(struct harness *h, struct pn_spool_entry *e)
 
 int h_defer(struct harness *h, struct pn_spool_entry *e, uint8_t state0, uint16_t attempts)
 {
-	uint8_t states[3] = {state0, PN_RCPT_PENDING, PN_RCPT_PENDING};
+	uint8_t states[3] = { state0, PN_RCPT_PENDING, PN_RCPT_PENDING };
 	int result = H_PENDING;
 	struct pn_outcome o = {
 		.entry = e,
@@ -479,7 +486,8 @@ size_t h_files(struct harness *h, const char *folder, const char *suffix)
 	assert_non_null(d);
 	for (struct dirent *e; (e = readdir(d)) != NULL;) {
 		size_t len = strlen(e->d_name);
-		count += e->d_name[0] != '.' && len >= strlen(suffix) && strcmp(e->d_name + len - strlen(suffix), suffix) == 0;
+		count += e->d_name[0] != '.' && len >= strlen(suffix) &&
+			 strcmp(e->d_name + len - strlen(suffix), suffix) == 0;
 	}
 	closedir(d);
 	return count;
@@ -537,7 +545,7 @@ static void copy_file(const char *from, const char *to)
 
 void h_copy(const struct harness *from, struct harness *to)
 {
-	static const char *const folders[] = {"segments", "files", "journals", "damaged"};
+	static const char *const folders[] = { "segments", "files", "journals", "damaged" };
 	h_init(to, true);
 	to->settings = from->settings;
 	for (size_t i = 0; i < PN_ARRAY_SIZE(folders); i++) {

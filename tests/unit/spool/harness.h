@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * harness.h - a spool on a real directory with a real loop, driven to the end of each step. Message n has content, recipients and
- * edits that follow from n alone, so that whatever comes back can be checked octet for octet.
+ * harness.h - a spool on a real directory with a real loop, driven to the end of each step. Message n has
+ * content, recipients and edits that follow from n alone, so that whatever comes back can be checked octet for
+ * octet.
  */
 #ifndef PN_TEST_SPOOL_HARNESS_H
 #define PN_TEST_SPOOL_HARNESS_H
@@ -17,7 +18,7 @@
 #include <postern/spool/spool.h>
 
 #define H_ENTRIES_MAX 4096
-#define H_PENDING 12345 /* a result that is none */
+#define H_PENDING     12345 /* a result that is none */
 
 struct harness {
 	char path[128];
@@ -71,7 +72,8 @@ void h_commit(struct harness *h, struct h_commit *c, uint32_t n, size_t size);
 /* Feeds an open transaction, waiting where it says so. 0 or -errno. */
 int h_feed(struct harness *h, struct pn_spool_txn *t, uint32_t n, size_t size, size_t piece);
 void h_commit_txn(struct h_commit *c, size_t size);
-void h_commit_envelope(struct h_commit *c, const struct pn_envelope *e, const struct pn_content_facts *f);
+void h_commit_envelope(struct h_commit *c, const struct pn_envelope *e,
+		       const struct pn_content_facts *f);
 /* Fills the envelope of message n. */
 struct pn_envelope h_envelope(uint32_t n);
 

@@ -235,7 +235,7 @@ static void test_memory_stays_under_its_limit(void **state)
 	/* Many at once, none of them finished: those that find no memory spill, and all come through. */
 	for (uint32_t i = 0; i < 100; i++) {
 		int err;
-		c[i] = (struct h_commit){.h = &h, .n = 1000 + i};
+		c[i] = (struct h_commit){ .h = &h, .n = 1000 + i };
 		c[i].t = pn_spool_txn_begin(h.w, &err);
 		assert_non_null(c[i].t);
 		if (h_feed(&h, c[i].t, 1000 + i, 9000, 3000) < 0) {
@@ -270,7 +270,7 @@ static void test_second_gateway_is_refused(void **state)
 {
 	struct harness h;
 	struct pn_spool *second;
-	struct pn_error err = {{0}};
+	struct pn_error err = { { 0 } };
 	(void)state;
 	h_init(&h, true);
 	h_start(&h);
@@ -359,7 +359,7 @@ static void test_newer_format_stops_the_start(void **state)
 	struct h_commit c;
 	char path[256];
 	uint8_t header[4096];
-	struct pn_error err = {{0}};
+	struct pn_error err = { { 0 } };
 	(void)state;
 	h_init(&h, true);
 	h_start(&h);
@@ -422,21 +422,22 @@ static void test_huge_envelope_takes_a_file_of_its_own(void **state)
 	struct harness h;
 	struct h_commit c;
 	struct pn_envelope e;
-	struct pn_content_facts f = {.size_bytes = 3};
+	struct pn_content_facts f = { .size_bytes = 3 };
 	struct pn_recipient *many = calloc(5000, sizeof(*many));
 	int err;
 	(void)state;
 	h_init(&h, true);
 	h_start(&h);
 	for (size_t i = 0; i < 5000; i++)
-		many[i] = (struct pn_recipient){.next = i < 4999 ? &many[i + 1] : NULL, .address = PN_SLICE_LIT("someone@example.org")};
+		many[i] = (struct pn_recipient){ .next = i < 4999 ? &many[i + 1] : NULL,
+						 .address = PN_SLICE_LIT("someone@example.org") };
 	e = h_envelope(0);
 	e.recipients = many;
 	e.recipient_count = 5000;
 	h_commit(&h, &c, 1, 10);
 	h.entries[h.count++] = c.entry;
 	assert_int_equal(h_files(&h, "files", ".msg"), 0);
-	struct h_commit big = {.h = &h, .n = 0};
+	struct h_commit big = { .h = &h, .n = 0 };
 	big.t = pn_spool_txn_begin(h.w, &err);
 	assert_int_equal(pn_spool_txn_write(big.t, PN_SLICE_LIT("abc")), 0);
 	h_commit_envelope(&big, &e, &f);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The fault loop: at every site fail the 1st, 2nd, ... result until the workload passes it untouched, with several kinds of failure.
- * After each: what was acknowledged is there once, what was answered with an error is not, what is finished does not come back, and
- * the spool has healed.
+ * The fault loop: at every site fail the 1st, 2nd, ... result until the workload passes it untouched, with
+ * several kinds of failure. After each: what was acknowledged is there once, what was answered with an error is
+ * not, what is finished does not come back, and the spool has healed.
  */
 #include "harness.h"
 
@@ -23,7 +23,7 @@ enum fate { UNUSED, ACKED, FAILED, FINISHED, EITHER };
 struct model {
 	enum fate fate[MODEL_MAX];
 	struct pn_spool_entry *entry[MODEL_MAX];
-	uint8_t state0[MODEL_MAX];   /* of the last durable or memory outcome */
+	uint8_t state0[MODEL_MAX]; /* of the last durable or memory outcome */
 	size_t acked, failed;
 };
 
@@ -36,7 +36,8 @@ static void note(struct harness *h, struct model *m, struct h_commit *c)
 	m->failed += c->result != 0;
 }
 
-static void commit_group(struct harness *h, struct model *m, uint32_t from, uint32_t count, size_t size)
+static void commit_group(struct harness *h, struct model *m, uint32_t from, uint32_t count,
+			 size_t size)
 {
 	struct h_commit c[16];
 	for (uint32_t i = 0; i < count; i++)
@@ -114,7 +115,8 @@ static void keep_entries(struct harness *h, struct model *m)
 /* May messages that were answered with an error come back when this site fails? README.md V4, LF. */
 static bool may_return(const char *site)
 {
-	static const char *const sites[] = {"spool.void.create", "spool.segments.fsync", "spool.files.fsync", "spool.file.unlink"};
+	static const char *const sites[] = { "spool.void.create", "spool.segments.fsync",
+					     "spool.files.fsync", "spool.file.unlink" };
 	for (size_t i = 0; i < PN_ARRAY_SIZE(sites); i++) {
 		if (strcmp(site, sites[i]) == 0)
 			return true;
@@ -135,7 +137,8 @@ static void check_after_restart(struct harness *h, struct model *m, const char *
 			break;
 		case FAILED:
 			if (at >= 0 && !may_return(site))
-				fail_msg("%s: message %u was answered with an error and is back", site, n);
+				fail_msg("%s: message %u was answered with an error and is back",
+					 site, n);
 			break;
 		case FINISHED:
 			if (at >= 0)
@@ -191,35 +194,35 @@ static bool run(const char *site, unsigned nth, const char *what, bool for_ever,
 
 struct site {
 	const char *name;
-	bool is_sized;      /* its result is a length: may be short */
-	bool must_fail;     /* some waiter has to hear of it */
-	bool may_be_unmet;  /* only on the way of another failure */
+	bool is_sized;     /* its result is a length: may be short */
+	bool must_fail;    /* some waiter has to hear of it */
+	bool may_be_unmet; /* only on the way of another failure */
 };
 
 static const struct site sites[] = {
-	{"spool.segment.write", true, true, false},
-	{"spool.segment.fdatasync", false, true, false},
-	{"spool.segment.create", false, false, false},
-	{"spool.segment.fallocate", false, false, false},
-	{"spool.segment.header_write", true, false, false},
-	{"spool.segment.header_fdatasync", false, false, false},
-	{"spool.segments.fsync", false, false, false},
-	{"spool.segment.unlink", false, false, false},
-	{"spool.segment.read", true, false, false},
-	{"spool.file.create", false, true, false},
-	{"spool.file.write", true, true, false},
-	{"spool.file.tail_write", true, true, false},
-	{"spool.file.fdatasync", false, true, false},
-	{"spool.file.rename", false, true, false},
-	{"spool.files.fsync", false, true, false},
-	{"spool.file.unlink", false, false, false},
-	{"spool.file.unlink_tmp", false, false, false},
-	{"spool.journal.write", true, false, false},
-	{"spool.journal.fdatasync", false, false, false},
-	{"spool.journal.create", false, false, true},
-	{"spool.journals.fsync", false, false, true},
-	{"spool.journal.unlink", false, false, true},
-	{"spool.dir.statvfs", false, false, true},
+	{ "spool.segment.write", true, true, false },
+	{ "spool.segment.fdatasync", false, true, false },
+	{ "spool.segment.create", false, false, false },
+	{ "spool.segment.fallocate", false, false, false },
+	{ "spool.segment.header_write", true, false, false },
+	{ "spool.segment.header_fdatasync", false, false, false },
+	{ "spool.segments.fsync", false, false, false },
+	{ "spool.segment.unlink", false, false, false },
+	{ "spool.segment.read", true, false, false },
+	{ "spool.file.create", false, true, false },
+	{ "spool.file.write", true, true, false },
+	{ "spool.file.tail_write", true, true, false },
+	{ "spool.file.fdatasync", false, true, false },
+	{ "spool.file.rename", false, true, false },
+	{ "spool.files.fsync", false, true, false },
+	{ "spool.file.unlink", false, false, false },
+	{ "spool.file.unlink_tmp", false, false, false },
+	{ "spool.journal.write", true, false, false },
+	{ "spool.journal.fdatasync", false, false, false },
+	{ "spool.journal.create", false, false, true },
+	{ "spool.journals.fsync", false, false, true },
+	{ "spool.journal.unlink", false, false, true },
+	{ "spool.dir.statvfs", false, false, true },
 };
 
 static void fault_loop(const struct site *s, const char *what)
@@ -336,7 +339,8 @@ static void test_no_new_segment_says_no_space_and_heals(void **state)
 	h_deinit(&h);
 }
 
-/* The journal fails twice: the entry goes on with its progress in memory; the final outcome is recorded when it can be. */
+/* The journal fails twice: the entry goes on with its progress in memory; the final outcome is recorded when it
+ * can be. */
 static void test_outcomes_survive_a_failing_journal(void **state)
 {
 	struct harness h;
@@ -435,12 +439,14 @@ static void test_journal_gone_for_good(void **state)
 static void test_recovery_under_failures(void **state)
 {
 	static const char *const names[] = {
-		"spool.segment.open", "spool.segment.read", "spool.segment.unlink", "spool.segments.fsync", "spool.file.open",
-		"spool.file.read", "spool.file.unlink", "spool.file.unlink_tmp", "spool.files.fsync", "spool.journal.open",
-		"spool.journal.read", "spool.journal.unlink", "spool.journals.fsync", "spool.void.unlink", "spool.damaged.create",
-		"spool.damaged.write", "spool.damaged.fdatasync", "spool.damaged.fsync",
+		"spool.segment.open",   "spool.segment.read",      "spool.segment.unlink",
+		"spool.segments.fsync", "spool.file.open",         "spool.file.read",
+		"spool.file.unlink",    "spool.file.unlink_tmp",   "spool.files.fsync",
+		"spool.journal.open",   "spool.journal.read",      "spool.journal.unlink",
+		"spool.journals.fsync", "spool.void.unlink",       "spool.damaged.create",
+		"spool.damaged.write",  "spool.damaged.fdatasync", "spool.damaged.fsync",
 	};
-	static const char *const errors[] = {"5", "24", "short"};
+	static const char *const errors[] = { "5", "24", "short" };
 	struct harness h;
 	struct model m;
 	(void)state;

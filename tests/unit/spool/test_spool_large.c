@@ -27,7 +27,8 @@ static void flip_in(struct harness *h, off_t at)
 
 static void test_sizes_around_the_inline_limit(void **state)
 {
-	static const size_t sizes[] = {16383, 16384, 16385, 65535, 65536, 65537, 131072, 131073, 1000000};
+	static const size_t sizes[] = { 16383, 16384,  16385,  65535,  65536,
+					65537, 131072, 131073, 1000000 };
 	struct harness h;
 	struct h_commit c;
 	(void)state;
@@ -62,7 +63,7 @@ static void on_writable(struct pn_spool_txn *t, void *ctx)
 static void test_a_message_of_50_mib_costs_little_memory(void **state)
 {
 	struct harness h;
-	struct h_commit c = {.n = 0};
+	struct h_commit c = { .n = 0 };
 	struct pn_spool_stats stats;
 	uint64_t most = 0;
 	size_t size = 50u << 20;
@@ -75,7 +76,8 @@ static void test_a_message_of_50_mib_costs_little_memory(void **state)
 	c.t = pn_spool_txn_begin(h.w, &err);
 	pn_spool_txn_on_writable(c.t, on_writable, &is_writable);
 	for (size_t at = 0; at < size; at += 16384) {
-		int res = pn_spool_txn_write(c.t, pn_slice(content + at, pn_min_size(16384, size - at)));
+		int res = pn_spool_txn_write(c.t,
+					     pn_slice(content + at, pn_min_size(16384, size - at)));
 		assert_true(res >= 0);
 		pn_spool_stats(h.spool, &stats);
 		most = stats.memory_bytes > most ? stats.memory_bytes : most;
@@ -104,7 +106,7 @@ static void test_backpressure_is_told_and_lifted(void **state)
 	(void)state;
 	h_init(&h, true);
 	h_start(&h);
-	c = (struct h_commit){.h = &h, .n = 9};
+	c = (struct h_commit){ .h = &h, .n = 9 };
 	c.t = pn_spool_txn_begin(h.w, &err);
 	uint8_t *content = h_content(9, 400000);
 	pn_spool_txn_on_writable(c.t, on_writable, &is_writable);
@@ -201,7 +203,7 @@ static void test_unfinished_files_are_unlinked_at_start(void **state)
 
 static void test_damaged_content_is_never_completed(void **state)
 {
-	static const off_t places[] = {4096, 4096 + 70000, 4096 + 199999};
+	static const off_t places[] = { 4096, 4096 + 70000, 4096 + 199999 };
 	(void)state;
 	for (size_t i = 0; i < PN_ARRAY_SIZE(places); i++) {
 		struct harness h;
@@ -220,7 +222,7 @@ static void test_damaged_content_is_never_completed(void **state)
 
 static void test_damaged_end_is_set_aside_at_start(void **state)
 {
-	static const off_t places[] = {-1, -30, -64, -65, -200};
+	static const off_t places[] = { -1, -30, -64, -65, -200 };
 	(void)state;
 	for (size_t i = 0; i < PN_ARRAY_SIZE(places); i++) {
 		struct harness h;

@@ -108,10 +108,12 @@ static void test_two_copies_are_one_message(void **state)
 	}
 	h_stop(&copy);
 	h_deinit(&copy);
-	/* The same in the first life. */
-	assert_int_equal(h_final(&h, e), 0);
-	for (uint32_t i = 1000; i < 1200; i++) {
-		h_commit(&h, &c, i, 3000);
+	/* The same in the first life, while segments and journals come and go: "7 is finished" stands in a journal that says nothing else of
+	 * the old segment. */
+	for (uint32_t i = 1000; i < 2500; i++) {
+		if (i == 1700)
+			assert_int_equal(h_final(&h, e), 0);
+		h_commit(&h, &c, i, 500);
 		assert_int_equal(h_final(&h, c.entry), 0);
 	}
 	h.entries[h.count++] = neighbour;
@@ -134,15 +136,12 @@ static void test_damaged_record_is_not_moved(void **state)
 	h_start(&h);
 	e = make_stubborn(&h, 7);
 	/* Whichever segment it is: spoil the place in all. */
-	for (int i = 0; i < 1; i++) {
-		char path[256];
-		char command[600];
-		h_find(&h, "segments", ".seg", path);
-		snprintf(command, sizeof(command),
-		         "for f in %s/segments/*.seg; do printf X | dd of=$f bs=1 seek=%llu conv=notrunc status=none; done", h.path,
-		         (unsigned long long)e->offset + 200);
-		assert_int_equal(system(command), 0);
-	}
+	char command[600];
+	snprintf(command, sizeof(command),
+		 "for f in %s/segments/*.seg; do printf X | dd of=$f bs=1 seek=%llu conv=notrunc "
+		 "status=none; done",
+		 h.path, (unsigned long long)e->offset + 200);
+	assert_int_equal(system(command), 0);
 	struct pn_spool_file *old = e->file;
 	assert_int_equal(h_move(&h, e), -EBADMSG);
 	assert_ptr_equal(e->file, old);

@@ -73,7 +73,7 @@ static void test_next_attempt_is_clamped(void **state)
 	struct harness h;
 	struct h_commit c;
 	int result = H_PENDING;
-	uint8_t states[3] = {0};
+	uint8_t states[3] = { 0 };
 	(void)state;
 	h_init(&h, true);
 	h_start(&h);
@@ -250,7 +250,7 @@ static void test_outcomes_share_a_sync(void **state)
 	}
 	h_run_until_idle(&h);
 	for (uint32_t i = 0; i < 100; i++) {
-		struct pn_outcome o = {.entry = c[i].entry, .is_final = true};
+		struct pn_outcome o = { .entry = c[i].entry, .is_final = true };
 		pn_journal_record(h.j, &o, h_on_recorded, &results[i]);
 	}
 	assert_true(pn_journal_is_busy(h.j));

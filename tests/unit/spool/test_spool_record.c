@@ -21,14 +21,17 @@
 #define FILE_ID UINT64_C(0x1122334455667788)
 
 static struct pn_recipient rcpts[3] = {
-	{.next = &rcpts[1], .address = {(const uint8_t *)"a@example.org", 13}, .notify = PN_DSN_NOTIFY_NEVER},
-	{.next = &rcpts[2],
-	 .address = {(const uint8_t *)"b@example.org", 13},
-	 .orcpt = {(const uint8_t *)"rfc822;b+2B@example.org", 23}},
-	{.address = {(const uint8_t *)"postmaster", 10}},
+	{ .next = &rcpts[1],
+	  .address = { (const uint8_t *)"a@example.org", 13 },
+	  .notify = PN_DSN_NOTIFY_NEVER },
+	{ .next = &rcpts[2],
+	  .address = { (const uint8_t *)"b@example.org", 13 },
+	  .orcpt = { (const uint8_t *)"rfc822;b+2B@example.org", 23 } },
+	{ .address = { (const uint8_t *)"postmaster", 10 } },
 };
 
-static void fill(struct pn_envelope *e, struct pn_content_facts *f, struct pn_edit_list *l, struct pn_edit edits[3])
+static void fill(struct pn_envelope *e, struct pn_content_facts *f, struct pn_edit_list *l,
+		 struct pn_edit edits[3])
 {
 	*e = (struct pn_envelope){
 		.received_wall_ms = 1700000000123u,
@@ -57,10 +60,12 @@ static void fill(struct pn_envelope *e, struct pn_content_facts *f, struct pn_ed
 		.has_8bit_body = true,
 		.has_final_crlf = true,
 	};
-	edits[0] = (struct pn_edit){.next = &edits[1], .at = 0, .insert = PN_SLICE_LIT("Received: x\r\n")};
-	edits[1] = (struct pn_edit){.next = &edits[2], .at = 10, .delete_len = 7};
-	edits[2] = (struct pn_edit){.at = 100, .insert = PN_SLICE_LIT("end")};
-	*l = (struct pn_edit_list){.first = &edits[0], .last = &edits[2], .count = 3};
+	edits[0] = (struct pn_edit){ .next = &edits[1],
+				     .at = 0,
+				     .insert = PN_SLICE_LIT("Received: x\r\n") };
+	edits[1] = (struct pn_edit){ .next = &edits[2], .at = 10, .delete_len = 7 };
+	edits[2] = (struct pn_edit){ .at = 100, .insert = PN_SLICE_LIT("end") };
+	*l = (struct pn_edit_list){ .first = &edits[0], .last = &edits[2], .count = 3 };
 }
 
 static void assert_slice(struct pn_slice a, struct pn_slice b)
@@ -138,7 +143,7 @@ static void test_commit_skips_unknown_and_refuses_damage(void **state)
 
 	fill(&e, &f, &l, edits);
 	pn_buf_init(&buf, 65536);
-	struct pn_tlv_out o = {.buf = &buf};
+	struct pn_tlv_out o = { .buf = &buf };
 	pn_tlv_slice(&o, 999, PN_SLICE_LIT("of a newer version"));
 	assert_int_equal(o.err, 0);
 	assert_int_equal(pn_commit_encode(&buf, 100, &e, &f, &l), 0);
@@ -157,7 +162,7 @@ static void test_commit_skips_unknown_and_refuses_damage(void **state)
 	/* No id. */
 	assert_int_equal(pn_commit_decode(PN_SLICE_NULL, 100, &a, &c), -EBADMSG);
 	/* A number of the wrong length. */
-	static const uint8_t bad[] = {2, 0, 3, 0, 0, 0, 1, 2, 3};
+	static const uint8_t bad[] = { 2, 0, 3, 0, 0, 0, 1, 2, 3 };
 	assert_int_equal(pn_commit_decode(pn_slice(bad, sizeof(bad)), 100, &a, &c), -EBADMSG);
 	pn_arena_reset(&a);
 	pn_buf_free(&buf);
@@ -179,13 +184,13 @@ static void test_commit_over_the_maximum_is_refused(void **state)
 
 static void test_outcome_round_trip(void **state)
 {
-	static const uint8_t states[] = {1, 0, 2};
+	static const uint8_t states[] = { 1, 0, 2 };
 	struct pn_outcome_state in = {
 		.seq = 77,
 		.flags = 3,
 		.attempts = 9,
 		.next_attempt_wall_ms = 1700000000999u,
-		.rcpt_states = {states, sizeof(states)},
+		.rcpt_states = { states, sizeof(states) },
 		.last_reply = PN_SLICE_LIT("451 4.3.0 later"),
 	};
 	struct pn_outcome_state out;
@@ -216,7 +221,7 @@ static void test_outcome_round_trip(void **state)
 static void test_outcome_reply_is_cut(void **state)
 {
 	uint8_t reply[2000];
-	struct pn_outcome_state in = {.last_reply = {reply, sizeof(reply)}}, out;
+	struct pn_outcome_state in = { .last_reply = { reply, sizeof(reply) } }, out;
 	struct pn_buf buf;
 	(void)state;
 	memset(reply, 'x', sizeof(reply));
@@ -231,7 +236,8 @@ static void test_outcome_reply_is_cut(void **state)
 /* ---- records in a file ---- */
 
 /* Puts a record at `offset`; returns its length. */
-static size_t put_record(uint8_t *file, uint64_t offset, size_t content_len, size_t commit_len, uint64_t id)
+static size_t put_record(uint8_t *file, uint64_t offset, size_t content_len, size_t commit_len,
+			 uint64_t id)
 {
 	uint8_t *content = file + offset + PN_REC_HEAD_SIZE;
 	for (size_t i = 0; i < content_len + commit_len; i++)
@@ -324,7 +330,8 @@ static void test_cut_records_do_not_pass(void **state)
 static void test_header_round_trip_and_damage(void **state)
 {
 	uint8_t octets[PN_FILE_HEADER_SIZE];
-	struct pn_file_header in = {.kind = PN_FILE_JOURNAL, .id = FILE_ID, .created_wall_ms = 5}, out;
+	struct pn_file_header in = { .kind = PN_FILE_JOURNAL, .id = FILE_ID, .created_wall_ms = 5 },
+			      out;
 	(void)state;
 	pn_file_header_encode(octets, &in);
 	assert_int_equal(pn_file_header_decode(octets, &out), 0);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * A random workload against a model: commits of all sizes, aborts, deferrals, finishes, moves and restarts, a bounded number of steps. After every
- * restart the spool has exactly what the model says. PN_TEST_FULL=1 runs more of it; PN_TEST_SEED repeats one.
+ * A random workload against a model: commits of all sizes, aborts, deferrals, finishes, moves and restarts, a
+ * bounded number of steps. After every restart the spool has exactly what the model says. PN_TEST_FULL=1 runs
+ * more of it; PN_TEST_SEED repeats one.
  */
 #include "harness.h"
 
@@ -139,7 +140,7 @@ static void step_restart(struct soak *s)
 
 static void soak(uint64_t seed, int steps)
 {
-	struct soak s = {.next = 0};
+	struct soak s = { .next = 0 };
 	memset(model, 0, sizeof(model));
 	pn_prng_init(&s.p, seed);
 	print_message("seed %llu\n", (unsigned long long)seed);
@@ -190,6 +191,6 @@ static void test_soak(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_soak)};
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_soak) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
