@@ -145,6 +145,8 @@ class Gateway:
                     "limits": {"sessions_max": 4000, "handshakes_max": 2000, "sessions_per_source_max": 0,
                                "connections_per_source_per_minute_max": 0, "drain_timeout_s": 10},
                     "tls": {}, "log": {}, "io_uring": {}, "extensions": {}}
+        if os.environ.get("PN_IO_URING_DISABLE"):
+            sections["io_uring"]["disable"] = [os.environ["PN_IO_URING_DISABLE"]]
         for name, keys in self.sections.items():
             if name:
                 sections.setdefault(name, {}).update(keys)

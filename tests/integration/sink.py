@@ -95,6 +95,9 @@ class Session:
             if self.reply("mail", rest):
                 self.mail, self.rcpts = rest, []
         elif stage == "rcpt":
+            if self.mail is None:
+                self.sock.sendall(b"503 5.5.1 no MAIL\r\n")
+                return
             address = rest[rest.index("<") + 1:rest.rindex(">")] if "<" in rest else rest
             if self.reply("rcpt", rest):
                 self.rcpts.append(rest if self.sink.keep_parameters else address)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: ISC
 """Start, reload, drain, restart: what an administrator does, and what must survive it."""
+import contextlib
 import json
 import os
 import pathlib
@@ -125,7 +126,7 @@ def test_reload_certificate_users_and_limits():
         chain, key = make_certificate(g.dir, "new", names=("localhost",))
         os.replace(chain, g.certificates[0][0])
         os.replace(key, g.certificates[0][1])
-        g.sections["limits"] = {"message_size_max_bytes": 100000}
+        g.sections["limits"] = {"size_max_bytes": 100000}
         g.write_config()
         assert g.reload()
         with g.smtp() as c:  # verifies against the new certificate
@@ -243,6 +244,7 @@ def test_queue_commands():
         s = str(g.control)
         text = g.command("queue", "list", "-s", s).stdout
         assert all(i in text for i in ids) and "3 messages" in text
+        until(lambda: "recipients" in g.command("queue", "show", "-s", s, "--json", ids[0]).stdout, "the message can be shown")
         show = json.loads(g.command("queue", "show", "-s", s, "--json", ids[0]).stdout)
         assert show["user"] == USER and show["reverse_path"] == USER and len(show["recipients"]) == 2 and show["attempts"] == 1
         assert f"<second@example.org> pending" in g.command("queue", "show", "-s", s, ids[0]).stdout
@@ -262,6 +264,57 @@ def test_queue_commands():
         for i in ids[:2]:
             g.command("queue", "remove", "-s", s, i)
         g.wait_queue_empty()
+
+
+def test_control_socket_bears_nonsense():
+    with Gateway() as g:
+        def ask(data):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+                s.settimeout(PATIENCE_S)
+                s.connect(str(g.control))
+                s.sendall(data)
+                s.shutdown(socket.SHUT_WR)
+                answer = b""
+                with contextlib.suppress(ConnectionResetError):
+                    while chunk := s.recv(65536):
+                        answer += chunk
+                return answer
+
+        for data in (b"\n", b"{\n", b"[]\n", b"null\n", b'{"command": 1}\n', b'{"command": "no-such"}\n', b'{"command": "queue-show"}\n',
+                     b'{"command": "queue-show", "id": "../../etc/passwd"}\n', b'{"command": "queue-hold", "id": 7}\n', b"\xff\xfe\n",
+                     b"[" * 4000 + b"\n", b'{"command": "status", "x": "' + b"y" * 10000 + b'"}\n'):
+            answer = ask(data)
+            assert answer == b"" or json.loads(answer)["ok"] is False, (data[:40], answer)
+        assert ask(b"") == b""
+        assert json.loads(ask(b'{"command": "queue-list", "limit": -5}\n')) == {"ok": True, "total": 0, "messages": []}
+        # A client that says nothing, or one octet: others wait a little, the end of the gateway does not.
+        silent = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        silent.connect(str(g.control))
+        silent.sendall(b"{")
+        g.command("status", "-s", str(g.control))
+        again = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        again.connect(str(g.control))
+        assert g.stop() == 0
+        silent.close()
+        again.close()
+
+
+def test_no_reload_is_lost():
+    """One that is asked for while another is under way is done after it."""
+    with Gateway() as g:
+        os.kill(g.process.pid, signal.SIGHUP)
+        for _ in range(5):
+            os.kill(g.process.pid, signal.SIGHUP)
+        offset = len(g.log_text().encode())
+        os.kill(g.process.pid, signal.SIGHUP)
+        until(lambda: 'msg="done' in g.log_text(offset), "the last reload is done")
+        # The worker that dies takes none with it.
+        worker = g.worker_pid()
+        offset = len(g.log_text().encode())
+        os.kill(worker, signal.SIGKILL)
+        os.kill(g.process.pid, signal.SIGHUP)
+        until(lambda: "event=ready" in g.log_text(offset), "the next worker serves")
+        until(lambda: 'msg="done' in g.log_text(offset), "and has reloaded")
 
 
 def test_status_and_logs():

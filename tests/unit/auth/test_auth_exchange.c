@@ -52,7 +52,6 @@ static void write_users(bool has_plain_user)
 static int make_fixture(void **state)
 {
 	const struct pn_log_settings quiet = { .level_min = PN_LOG_ERROR };
-
 	(void)state;
 	pn_log_configure(&quiet);
 	harness_file_init(&fx.file);
@@ -126,7 +125,6 @@ static void test_user_that_comes_back(void **state)
 {
 	static const char message[] = "\0TIM@example.org\0" TIM_PASSWORD;
 	struct harness_client c;
-
 	(void)state;
 	start_auth();
 	harness_start(&c, fx.auth, &fx.loop, "PLAIN", message, sizeof(message) - 1);
@@ -145,7 +143,6 @@ static void test_plain_in_two_steps_and_authzid(void **state)
 	static const char foreign[] = "bob\0tim@example.org\0" TIM_PASSWORD,
 			  own[] = "tim@example.org\0tim@example.org\0" TIM_PASSWORD;
 	struct harness_client c;
-
 	(void)state;
 	start_auth();
 	harness_start(&c, fx.auth, &fx.loop, "PLAIN", NULL, 0);
@@ -164,7 +161,6 @@ static void test_plain_in_two_steps_and_authzid(void **state)
 static void test_login(void **state)
 {
 	struct harness_client c;
-
 	(void)state;
 	start_auth();
 	harness_start(&c, fx.auth, &fx.loop, "LOGIN", NULL, 0);
@@ -182,7 +178,6 @@ static void test_malformed_and_unsupported(void **state)
 {
 	static const char *const unknown[] = { "CRAM-MD5", "SCRAM-SHA-256-PLUS", "", "EXTERNAL" };
 	struct harness_client c;
-
 	(void)state;
 	start_auth();
 	harness_start(&c, fx.auth, &fx.loop, "PLAIN", "tim", 3);
@@ -263,7 +258,6 @@ static enum pn_auth_result scram(const char *name, const char *password, char sa
 static void test_scram(void **state)
 {
 	char salt[256], again[256];
-
 	(void)state;
 	start_auth();
 	assert_string_equal(pn_auth_mechanisms(fx.auth), "SCRAM-SHA-256 PLAIN LOGIN");

@@ -299,7 +299,8 @@ static void test_lines_of_many_threads_arrive_or_are_counted(void **state)
 	pn_log_stop();
 	dropped = counter(PN_LOG_C_dropped_debug) + counter(PN_LOG_C_dropped_message) - dropped;
 	char *text = read_file(log_path);
-	for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+	char *rest = NULL;
+	for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
 		unsigned thread, number, debug = 0, message = 0;
 		const char *msg = strstr(line, "msg=\"");
 		assert_memory_equal(line, "time=2", 6);

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * connection.h - one client connection of the load generator: TCP, TLS, and the sans-I/O SMTP client over them.
+ *
+ * The owner opens it, hears events, and may open it again after PN_BENCH_CONN_CLOSED, which comes exactly once for
+ * each open. Nothing is sent from inside an event: output gathers and leaves in the endpoint's batch hook. One thread.
+ */
+#ifndef PN_BENCH_CONNECTION_H
+#define PN_BENCH_CONNECTION_H
+
+#include <postern/net/loop.h>
+#include <postern/smtp/client.h>
+#include <postern/tls/tls.h>
+
+struct pn_bench_conn;
+
+enum pn_bench_conn_event {
+	PN_BENCH_CONN_GREETED, /* implicit TLS: the 220 has come (EHLO is prepared, not yet sent) */
+	PN_BENCH_CONN_READY,   /* EHLO, STARTTLS and AUTH are done: begin() */
+	PN_BENCH_CONN_BODY,    /* body() now, once, with the whole content */
+	PN_BENCH_CONN_DONE,    /* results are in the transaction: begin() again, or quit() */
+	PN_BENCH_CONN_FAILED,  /* failure() says why; CLOSED follows */
+	PN_BENCH_CONN_CLOSED,
+};
+
+typedef void (*pn_bench_conn_fn)(struct pn_bench_conn *conn, enum pn_bench_conn_event event);
+
+/* Where to connect and how: shared by all connections. */
+struct pn_bench_endpoint {
+	struct pn_loop *loop;
+	struct sockaddr_storage address;
+	socklen_t address_len;
+	const char *tls_name; /* SNI */
+	struct pn_tls_client *tls;
+	bool is_implicit_tls;
+	struct pn_smtp_client_settings client;
+	uint64_t timeout_ms; /* of each step: set-up, one message, the end */
+	size_t buffer_max_bytes;
+	/* own */
+	struct pn_batch_hook hook;
+	struct pn_list flush_list;
+};
+
+void pn_bench_endpoint_start(struct pn_bench_endpoint *e);
+void pn_bench_endpoint_stop(struct pn_bench_endpoint *e);
+
+enum pn_bench_conn_state {
+	PN_BENCH_CONN_CLOSED_STATE,
+	PN_BENCH_CONN_CONNECTING,
+	PN_BENCH_CONN_HANDSHAKE,
+	PN_BENCH_CONN_SESSION,
+	PN_BENCH_CONN_CLOSING,
+};
+
+/* Zeroed, then fn and endpoint set. */
+struct pn_bench_conn {
+	struct pn_bench_endpoint *endpoint;
+	pn_bench_conn_fn fn;
+	struct pn_tls_facts facts; /* valid from the end of the handshake on */
+	/* own */
+	enum pn_bench_conn_state state;
+	int fd;
+	bool is_greeted, is_sending, is_over, is_finish_posted, is_initialised;
+	struct pn_op op_connect, op_recv, op_send, op_close;
+	struct pn_timer timer;
+	struct pn_task finish_task;
+	struct pn_list flush_node;
+	struct pn_record *record;
+	struct pn_tls_conn *tls;
+	struct pn_smtp_client *client;
+	struct pn_buf plain, next, wire; /* to be sealed; sealed; the kernel's */
+	char failure_text[320];
+};
+
+/* 0 or -errno (then nothing comes). */
+int pn_bench_conn_open(struct pn_bench_conn *conn) PN_MUST_CHECK;
+/* As pn_smtp_client_begin. */
+int pn_bench_conn_begin(struct pn_bench_conn *conn, struct pn_smtp_transaction *t) PN_MUST_CHECK;
+/* The whole content, in two pieces. 0 or -errno. */
+int pn_bench_conn_body(struct pn_bench_conn *conn, struct pn_slice first,
+		       struct pn_slice second) PN_MUST_CHECK;
+/* QUIT, wait for the 221, close. */
+void pn_bench_conn_quit(struct pn_bench_conn *conn);
+/* close_notify and close. */
+void pn_bench_conn_close(struct pn_bench_conn *conn);
+/* Gives up: FAILED with this text, then CLOSED. */
+void pn_bench_conn_fail(struct pn_bench_conn *conn, const char *fmt, ...) PN_PRINTF(2, 3);
+const char *pn_bench_conn_failure(const struct pn_bench_conn *conn);
+/* Whether the last octet of a message went out and its reply has not come. */
+bool pn_bench_conn_is_in_doubt(const struct pn_bench_conn *conn);
+/* Its memory; must be closed. */
+void pn_bench_conn_deinit(struct pn_bench_conn *conn);
+
+#endif

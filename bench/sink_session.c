@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * sink_session.c - one connection to the sink: commands, content, replies.
+ *
+ * Input is worked through where it lies in the receive buffer; only a command line that is cut by
+ * its end is copied. Replies gather and leave together when the batch is over.
+ */
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "sink.h"
+
+#define REPLIES_MAX_BYTES 65536u
+
+enum input { INPUT_COMMAND, INPUT_DATA, INPUT_CHUNK };
+
+struct session {
+	struct pn_bench_sink *sink;
+	struct pn_list node, flush_node;
+	int fd;
+	bool is_closing, is_quit;
+	struct pn_op op_recv, op_send, op_close;
+	enum input input;
+	struct pn_buf line;         /* the beginning of a cut line */
+	struct pn_buf out, sending; /* replies; the kernel's */
+	struct pn_data_scanner scanner;
+	struct pn_bench_content content;
+	uint64_t chunk_left;
+	bool is_chunk_last, is_chunk_begun, has_mail;
+	uint64_t recipients;
+};
+
+static void reply(struct session *s, const char *text)
+{
+	/* A peer that reads no replies gets no more of them, and the end. */
+	if (pn_buf_append_str(&s->out, text) != 0)
+		s->is_quit = true;
+	if (!pn_list_is_linked(&s->flush_node))
+		pn_list_push_back(&s->sink->flush_list, &s->flush_node);
+}
+
+static void refuse(struct session *s, const char *text)
+{
+	s->sink->errors++;
+	reply(s, text);
+}
+
+static void reset_transaction(struct session *s)
+{
+	s->has_mail = s->is_chunk_begun = false;
+	s->recipients = 0;
+	pn_bench_content_reset(&s->content);
+}
+
+/* ---- the end ---- */
+
+static void finish(struct session *s);
+
+static void on_close(struct pn_loop *loop, struct pn_op *op, int res)
+{
+	(void)loop;
+	(void)res;
+	finish(pn_container_of(op, struct session, op_close));
+}
+
+static void finish(struct session *s)
+{
+	if (s->op_recv.is_inflight || s->op_send.is_inflight || s->op_close.is_inflight)
+		return;
+	if (s->fd >= 0) {
+		int fd = s->fd;
+		s->fd = -1;
+		pn_loop_close(s->sink->loop, &s->op_close, on_close, fd);
+		return;
+	}
+	pn_list_remove(&s->node);
+	pn_list_remove(&s->flush_node);
+	pn_buf_free(&s->line);
+	pn_buf_free(&s->out);
+	pn_buf_free(&s->sending);
+	pn_bench_content_deinit(&s->content);
+	free(s);
+}
+
+static void close_session(struct session *s)
+{
+	s->is_closing = true;
+	pn_list_remove(&s->flush_node);
+	pn_loop_cancel(s->sink->loop, &s->op_recv);
+	pn_loop_cancel(s->sink->loop, &s->op_send);
+}
+
+/* ---- commands ---- */
+
+static void command_ehlo(struct session *s)
+{
+	reset_transaction(s);
+	reply(s, "250-sink.bench.invalid\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-"
+		 "DSN\r\n"
+		 "250-ENHANCEDSTATUSCODES\r\n");
+	reply(s,
+	      s->sink->is_chunking_offered ? "250-CHUNKING\r\n250 SIZE 0\r\n" : "250 SIZE 0\r\n");
+}
+
+static void command_mail(struct session *s)
+{
+	if (s->has_mail) {
+		refuse(s, "503 5.5.1 MAIL was given\r\n");
+		return;
+	}
+	s->has_mail = true;
+	reply(s, "250 2.1.0 OK\r\n");
+}
+
+static void command_rcpt(struct session *s)
+{
+	if (!s->has_mail) {
+		refuse(s, "503 5.5.1 MAIL first\r\n");
+		return;
+	}
+	s->recipients++;
+	reply(s, "250 2.1.5 OK\r\n");
+}
+
+static void command_data(struct session *s)
+{
+	if (s->recipients == 0) {
+		refuse(s, "503 5.5.1 RCPT first\r\n");
+		return;
+	}
+	pn_data_scanner_init(&s->scanner, PN_LINE_REJECT, false);
+	s->input = INPUT_DATA;
+	reply(s, "354 Go on\r\n");
+}
+
+static void command_bdat(struct session *s, struct pn_slice line)
+{
+	static const struct pn_slice last = PN_SLICE_LIT(" LAST");
+	uint64_t size;
+
+	pn_slice_advance(&line, pn_min_size(line.len, 5));
+	s->is_chunk_last =
+		line.len > last.len &&
+		pn_slice_eq_nocase(pn_slice(line.ptr + line.len - last.len, last.len), last);
+	if (s->is_chunk_last)
+		line.len -= last.len;
+	/* The length of a chunk that is not wanted could not be told from commands: no use going on. */
+	if (s->recipients == 0 || !pn_slice_to_u64(line, UINT64_MAX >> 1, &size)) {
+		refuse(s, "503 5.5.1 BDAT out of order\r\n");
+		s->is_quit = true;
+		return;
+	}
+	s->chunk_left = size;
+	s->is_chunk_begun = true;
+	s->input = INPUT_CHUNK;
+}
+
+static void command(struct session *s, struct pn_slice line)
+{
+	static const struct pn_slice noop = PN_SLICE_LIT("NOOP");
+	static const struct pn_slice rset = PN_SLICE_LIT("RSET");
+	static const struct pn_slice quit = PN_SLICE_LIT("QUIT");
+
+	if (pn_slice_starts_nocase(line, PN_SLICE_LIT("MAIL FROM:"))) {
+		command_mail(s);
+	} else if (pn_slice_starts_nocase(line, PN_SLICE_LIT("RCPT TO:"))) {
+		command_rcpt(s);
+	} else if (pn_slice_eq_nocase(line, PN_SLICE_LIT("DATA"))) {
+		command_data(s);
+	} else if (s->sink->is_chunking_offered &&
+		   pn_slice_starts_nocase(line, PN_SLICE_LIT("BDAT "))) {
+		command_bdat(s, line);
+	} else if (pn_slice_starts_nocase(line, PN_SLICE_LIT("EHLO "))) {
+		command_ehlo(s);
+	} else if (pn_slice_starts_nocase(line, PN_SLICE_LIT("HELO "))) {
+		reply(s, "250 sink.bench.invalid\r\n");
+	} else if (pn_slice_eq_nocase(line, rset)) {
+		reset_transaction(s);
+		reply(s, "250 2.0.0 OK\r\n");
+	} else if (pn_slice_eq_nocase(line, noop)) {
+		reply(s, "250 2.0.0 OK\r\n");
+	} else if (pn_slice_eq_nocase(line, quit)) {
+		reply(s, "221 2.0.0 Bye\r\n");
+		s->is_quit = true;
+	} else {
+		refuse(s, "500 5.5.2 What?\r\n");
+	}
+}
+
+/* ---- input ---- */
+
+/* One line, from the input or put together with an earlier piece. */
+static void take_line(struct session *s, struct pn_slice *in)
+{
+	const uint8_t *end = memchr(in->ptr, '\n', in->len);
+	size_t len = end ? (size_t)(end + 1 - in->ptr) : in->len;
+	struct pn_slice line = pn_slice(in->ptr, len);
+
+	if (!end || pn_buf_len(&s->line) > 0) {
+		if (pn_buf_append(&s->line, in->ptr, len) != 0) {
+			refuse(s, "500 5.5.2 Line too long\r\n");
+			s->is_quit = true;
+		}
+		line = pn_buf_slice(&s->line);
+	}
+	pn_slice_advance(in, len);
+	if (!end || s->is_quit)
+		return;
+	if (line.len < 2 || line.ptr[line.len - 2] != '\r')
+		refuse(s, "500 5.5.2 Only CRLF ends a line\r\n");
+	else
+		command(s, pn_slice(line.ptr, line.len - 2));
+	pn_buf_clear(&s->line);
+}
+
+static void message_end(struct session *s)
+{
+	s->sink->recipients += s->recipients;
+	pn_bench_content_end(&s->content, s->sink, pn_data_is_dirty(&s->scanner));
+	reset_transaction(s);
+	s->input = INPUT_COMMAND;
+	reply(s, "250 2.0.0 Got it\r\n");
+}
+
+static void take_data(struct session *s, struct pn_slice *in)
+{
+	struct pn_slice run;
+
+	switch (pn_data_scan(&s->scanner, in, &run)) {
+	case PN_DATA_RUN:
+		pn_bench_content_add(&s->content, run);
+		break;
+	case PN_DATA_END:
+		message_end(s);
+		break;
+	case PN_DATA_MORE:
+		break;
+	}
+}
+
+static void take_chunk(struct session *s, struct pn_slice *in)
+{
+	size_t len = s->chunk_left < in->len ? (size_t)s->chunk_left : in->len;
+
+	/* Whole chunks are content as they are. */
+	if (len > 0)
+		pn_bench_content_add(&s->content, pn_slice(in->ptr, len));
+	pn_slice_advance(in, len);
+	s->chunk_left -= len;
+	if (s->chunk_left > 0)
+		return;
+	if (s->is_chunk_last) {
+		pn_data_scanner_init(&s->scanner, PN_LINE_REJECT, true);
+		message_end(s);
+	} else {
+		s->input = INPUT_COMMAND;
+		reply(s, "250 2.0.0 Go on\r\n");
+	}
+}
+
+static void take_input(struct session *s, struct pn_slice in)
+{
+	while (!s->is_closing && !s->is_quit &&
+	       (in.len > 0 || (s->input == INPUT_CHUNK && s->chunk_left == 0))) {
+		switch (s->input) {
+		case INPUT_COMMAND:
+			take_line(s, &in);
+			break;
+		case INPUT_DATA:
+			take_data(s, &in);
+			break;
+		case INPUT_CHUNK:
+			take_chunk(s, &in);
+			break;
+		}
+	}
+}
+
+static void on_recv(struct pn_loop *loop, struct pn_op *op, int res)
+{
+	struct session *s = pn_container_of(op, struct session, op_recv);
+
+	if (res > 0) {
+		uint16_t buffer_id = op->buffer_id;
+		if (!s->is_closing)
+			take_input(s, pn_slice(pn_loop_buffer(loop, buffer_id), (size_t)res));
+		pn_loop_buffer_return(loop, buffer_id);
+	} else if (res != -ENOBUFS && !s->is_closing) {
+		close_session(s);
+	}
+	if (s->is_closing && !op->is_inflight)
+		finish(s);
+	else if (!op->is_inflight && res == -ENOBUFS)
+		pn_loop_recv_retry(loop, op, on_recv, s->fd);
+	else if (!op->is_inflight)
+		pn_loop_recv(loop, op, on_recv, s->fd);
+}
+
+/* ---- output ---- */
+
+static void on_send(struct pn_loop *loop, struct pn_op *op, int res);
+
+static void send_more(struct session *s)
+{
+	if (s->op_send.is_inflight || s->is_closing)
+		return;
+	if (pn_buf_len(&s->sending) == 0) {
+		struct pn_buf empty = s->sending;
+		s->sending = s->out;
+		s->out = empty;
+	}
+	if (pn_buf_len(&s->sending) > 0)
+		pn_loop_send(s->sink->loop, &s->op_send, on_send, s->fd, pn_buf_ptr(&s->sending),
+			     pn_buf_len(&s->sending), 0);
+	else if (s->is_quit)
+		close_session(s);
+}
+
+static void on_send(struct pn_loop *loop, struct pn_op *op, int res)
+{
+	struct session *s = pn_container_of(op, struct session, op_send);
+
+	(void)loop;
+	if (res > 0)
+		pn_buf_consume(&s->sending, (size_t)res);
+	else
+		close_session(s);
+	send_more(s);
+	if (s->is_closing)
+		finish(s);
+}
+
+void pn_bench_sink_sessions_flush(struct pn_bench_sink *sink)
+{
+	struct pn_list *node;
+
+	while ((node = pn_list_pop_front(&sink->flush_list)) != NULL)
+		send_more(pn_container_of(node, struct session, flush_node));
+}
+
+/* ---- beginning, and the end of all ---- */
+
+int pn_bench_sink_session_new(struct pn_bench_sink *sink, int fd)
+{
+	struct session *s = calloc(1, sizeof(*s));
+	int one = 1;
+
+	if (!s) {
+		(void)close(fd);
+		return -ENOMEM;
+	}
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	s->sink = sink;
+	s->fd = fd;
+	pn_list_init(&s->flush_node);
+	pn_list_push_back(&sink->sessions, &s->node);
+	pn_buf_init(&s->line, PN_BENCH_SINK_LINE_MAX);
+	pn_buf_init(&s->out, REPLIES_MAX_BYTES);
+	pn_buf_init(&s->sending, REPLIES_MAX_BYTES);
+	pn_bench_content_init(&s->content);
+	sink->connections++;
+	reply(s, "220 sink.bench.invalid ESMTP\r\n");
+	pn_loop_recv(sink->loop, &s->op_recv, on_recv, fd);
+	return 0;
+}
+
+void pn_bench_sink_sessions_close(struct pn_bench_sink *sink)
+{
+	PN_LIST_FOR_EACH_SAFE(node, next, &sink->sessions)
+	{
+		struct session *s = pn_container_of(node, struct session, node);
+		if (!s->is_closing)
+			close_session(s);
+	}
+}
