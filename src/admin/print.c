@@ -50,12 +50,12 @@ static void print_table(FILE *out, const char *scope, const json_t *instances, c
 {
 	const char *name;
 	json_t *value;
-	fprintf(out, "\n%s\n  %-40s", scope, "");
+	fprintf(out, "\n%s\n  %-46s", scope, "");
 	for (size_t i = 0; i < count; i++)
 		fprintf(out, " %12s", columns[i][0] != '\0' ? columns[i] : "all");
 	fputc('\n', out);
 	json_object_foreach (json_object_get(instances, columns[0]), name, value) {
-		fprintf(out, "  %-40s", name);
+		fprintf(out, "  %-46s", name);
 		for (size_t i = 0; i < count; i++)
 			fprintf(out, " %12" JSON_INTEGER_FORMAT,
 			        json_integer_value(json_object_get(json_object_get(instances, columns[i]), name)));
@@ -98,7 +98,7 @@ static void print_bytes(FILE *out, const char *label, json_int_t bytes)
 {
 	char text[32];
 	size_text(text, sizeof(text), bytes);
-	fprintf(out, "  %-40s %12s\n", label, text);
+	fprintf(out, "  %-46s %12s\n", label, text);
 }
 
 void pn_admin_print_status(FILE *out, const json_t *a)
@@ -113,7 +113,7 @@ void pn_admin_print_status(FILE *out, const json_t *a)
 	json_array_foreach (json_object_get(a, "io_uring"), i, v)
 		fprintf(out, " %s", json_string_value(v));
 	const json_t *spool = json_object_get(a, "spool");
-	fprintf(out, "\n\nspool\n  %-40s %12" JSON_INTEGER_FORMAT "\n  %-40s %12" JSON_INTEGER_FORMAT "\n  %-40s %12" JSON_INTEGER_FORMAT "\n", "messages",
+	fprintf(out, "\n\nspool\n  %-46s %12" JSON_INTEGER_FORMAT "\n  %-46s %12" JSON_INTEGER_FORMAT "\n  %-46s %12" JSON_INTEGER_FORMAT "\n", "messages",
 	        integer(spool, "messages"), "segments", integer(spool, "segments"), "files", integer(spool, "files"));
 	print_bytes(out, "on disk", integer(spool, "disk_bytes"));
 	print_bytes(out, "message octets in memory", integer(spool, "memory_bytes"));
@@ -124,9 +124,9 @@ void pn_admin_print_status(FILE *out, const json_t *a)
 		print_bytes(out, "allocated", integer(memory, "allocated_bytes"));
 		print_bytes(out, "resident", integer(memory, "resident_bytes"));
 	}
-	fprintf(out, "\nlimits\n  %-40s %12s %12s %12s\n", "", "used", "max", "refused");
+	fprintf(out, "\nlimits\n  %-46s %12s %12s %12s\n", "", "used", "max", "refused");
 	json_object_foreach (json_object_get(a, "limits"), key, v)
-		fprintf(out, "  %-40s %12" JSON_INTEGER_FORMAT " %12" JSON_INTEGER_FORMAT " %12" JSON_INTEGER_FORMAT "\n", key, integer(v, "used"),
+		fprintf(out, "  %-46s %12" JSON_INTEGER_FORMAT " %12" JSON_INTEGER_FORMAT " %12" JSON_INTEGER_FORMAT "\n", key, integer(v, "used"),
 		        integer(v, "max"), integer(v, "refused"));
 	json_object_foreach (json_object_get(a, "counters"), key, v)
 		print_scope(out, key, v);

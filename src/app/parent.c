@@ -27,6 +27,7 @@
 
 #define RESTART_DELAY_MAX_MS 30000u
 #define STEADY_MS 60000u
+#define STOP_GRACE_MS 15000u /* beyond drain_timeout_s: for journals and a slow disk */
 
 struct parent {
 	const char *config_path;
@@ -39,6 +40,7 @@ struct parent {
 	bool is_ready;      /* this worker serves */
 	bool was_ever_ready;
 	bool is_stopping;
+	uint64_t kill_at_ms; /* while stopping: when patience ends */
 	bool is_reload_wanted; /* asked for while it could not be done; done as soon as it can */
 	struct pn_config *pending; /* handed over by a reload, not answered yet */
 	uint32_t restart_delay_ms;
@@ -245,6 +247,7 @@ static void stop(struct parent *p)
 	if (p->is_stopping)
 		return;
 	p->is_stopping = true;
+	p->kill_at_ms = pn_clock_mono_ms() + p->config->limits.drain_timeout_s * 1000u + STOP_GRACE_MS;
 	pn_notify("STOPPING=1");
 	pn_logf(PN_LOG_INFO, "stop", "stopping");
 	if (p->worker > 0)
@@ -308,10 +311,24 @@ static int respawn_if_due(struct parent *p)
 	return p->worker > 0 ? -1 : 1000;
 }
 
+/* A worker that hangs (a dead disk) must not keep the machine from stopping; what it promised is on disk. */
+static int patience_left_ms(struct parent *p)
+{
+	uint64_t now = pn_clock_mono_ms();
+	if (now < p->kill_at_ms)
+		return (int)(p->kill_at_ms - now);
+	if (p->worker > 0) {
+		pn_logf(PN_LOG_ERROR, "stop", "the worker did not end in time; killing it (messages are safe in the spool)");
+		(void)kill(p->worker, SIGKILL);
+	}
+	p->kill_at_ms = now + 1000;
+	return 1000;
+}
+
 static int supervise(struct parent *p)
 {
 	for (;;) {
-		int timeout_ms = respawn_if_due(p);
+		int timeout_ms = p->is_stopping ? patience_left_ms(p) : respawn_if_due(p);
 		struct pollfd fds[2] = {{.fd = p->signal_fd, .events = POLLIN}, {.fd = p->sock, .events = POLLIN}};
 		if (poll(fds, p->sock >= 0 ? 2 : 1, timeout_ms) < 0 && errno != EINTR)
 			return worker_failed("poll");

@@ -50,12 +50,28 @@ struct worker {
 	uint64_t recovered;
 	struct {
 		_Atomic uint32_t sessions_max, handshakes_max, sessions_per_source_max, connections_per_minute_max;
+		_Atomic uint32_t header_size_max_bytes, text_line_max_bytes, command_line_max_bytes, auth_line_max_bytes;
+		_Atomic uint32_t recipients_max, received_max, bad_commands_max, transaction_memory_max_bytes, output_buffer_max_bytes;
+		_Atomic uint32_t auth_failures_max;
+		_Atomic uint64_t size_max_bytes;
 	} live;
 };
 
 static void submit(struct pn_spool_entry *entry, void *ctx)
 {
 	pn_relay_submit(((struct worker *)ctx)->relay, entry);
+}
+
+/* Its client was gone before the 250 could be said; the message is safe and goes on all the same. */
+static void submit_orphan(struct pn_spool_entry *entry, void *ctx)
+{
+	struct pn_log_line l;
+	pn_log_begin(&l, PN_LOG_MESSAGE, "message");
+	pn_log_id(&l, "id", &entry->id);
+	pn_log_u64(&l, "size", entry->size_bytes);
+	pn_log_str(&l, "note", "client left before the reply");
+	pn_log_end(&l);
+	submit(entry, ctx);
 }
 
 static void on_recovered(struct pn_spool_entry *entry, void *ctx)
@@ -170,7 +186,7 @@ static int open_stores(struct worker *w, struct pn_error *err)
 		return -1;
 	pn_logf(PN_LOG_INFO, "recovery", "%llu messages found in %s in %llu ms", (unsigned long long)w->recovered, w->settings.spool.path,
 	        (unsigned long long)(pn_clock_mono_ms() - start));
-	pn_spool_on_orphan(w->spool, submit, w);
+	pn_spool_on_orphan(w->spool, submit_orphan, w);
 	w->auth = pn_auth_new(&w->settings.auth, err);
 	if (!w->auth)
 		return -1;
@@ -227,9 +243,21 @@ static size_t limits(void *ctx, struct pn_admin_limit *out, size_t max)
 		{"limits.handshakes_max", w->live.handshakes_max, handshakes, "session", "refused_handshakes_max"},
 		{"limits.sessions_per_source_max", w->live.sessions_per_source_max, 0, "session", "refused_source_sessions"},
 		{"limits.connections_per_source_per_minute_max", w->live.connections_per_minute_max, 0, "session", "refused_source_rate"},
-		{"spool.queue_messages_max", w->settings.spool.queue_messages_max, st.messages, "session", "spool_refusals"},
+		{"limits.size_max_bytes", w->live.size_max_bytes, 0, "reply", "message-too-big"},
+		{"limits.header_size_max_bytes", w->live.header_size_max_bytes, 0, "reply", "header-too-big"},
+		{"limits.text_line_max_bytes", w->live.text_line_max_bytes, 0, "reply", "text-line-too-long"},
+		{"limits.command_line_max_bytes", w->live.command_line_max_bytes, 0, "reply", "line-too-long"},
+		{"limits.auth_line_max_bytes", w->live.auth_line_max_bytes, 0, "reply", "auth-line-too-long"},
+		{"limits.recipients_max", w->live.recipients_max, 0, "reply", "too-many-recipients"},
+		{"limits.received_max", w->live.received_max, 0, "reply", "loop"},
+		{"limits.bad_commands_max", w->live.bad_commands_max, 0, "reply", "too-many-errors"},
+		{"limits.transaction_memory_max_bytes", w->live.transaction_memory_max_bytes, 0, "reply", "memory"},
+		{"limits.output_buffer_max_bytes", w->live.output_buffer_max_bytes, 0, "session", "output_stalls"},
+		{"auth.failures_max", w->live.auth_failures_max, 0, "reply", "auth-too-many"},
+		{"auth.helper_queue_max", w->settings.auth.helper_queue_max, pn_auth_inflight(w->auth), "session", "auth_tempfailed"},
+		{"spool.queue_messages_max", w->settings.spool.queue_messages_max, st.messages, "reply", "queue-full"},
 		{"spool.memory_max_bytes", w->settings.spool.memory_max_bytes, st.memory_bytes, NULL, NULL},
-		{"spool.free_space_min_bytes", w->settings.spool.free_space_min_bytes, st.free_bytes, "session", "spool_refusals"},
+		{"spool.free_space_min_bytes", w->settings.spool.free_space_min_bytes, st.free_bytes, "reply", "storage-full"},
 	};
 	size_t count = PN_ARRAY_SIZE(all) < max ? PN_ARRAY_SIZE(all) : max;
 	memcpy(out, all, count * sizeof(all[0]));
@@ -243,6 +271,17 @@ static void show_limits(struct worker *w, const struct pn_session_profile *p)
 	w->live.handshakes_max = p->handshakes_max;
 	w->live.sessions_per_source_max = p->sessions_per_source_max;
 	w->live.connections_per_minute_max = p->connections_per_source_per_minute_max;
+	w->live.header_size_max_bytes = p->smtp.limits.header_size_max_bytes;
+	w->live.text_line_max_bytes = p->smtp.limits.text_line_max_bytes;
+	w->live.command_line_max_bytes = p->smtp.limits.command_line_max_bytes;
+	w->live.auth_line_max_bytes = p->smtp.limits.auth_line_max_bytes;
+	w->live.recipients_max = p->smtp.limits.recipients_max;
+	w->live.received_max = p->smtp.limits.received_max;
+	w->live.bad_commands_max = p->smtp.limits.bad_commands_max;
+	w->live.transaction_memory_max_bytes = p->smtp.limits.transaction_memory_max_bytes;
+	w->live.output_buffer_max_bytes = p->output_buffer_max_bytes;
+	w->live.auth_failures_max = p->smtp.limits.auth_failures_max;
+	w->live.size_max_bytes = p->smtp.limits.message_size_max_bytes;
 }
 
 static int start_serving(struct worker *w, struct pn_error *err)

@@ -34,6 +34,20 @@ static void on_drain_poll(struct pn_timer *t)
 	pn_service_check_drained(pn_container_of(t, struct pn_session_service, drain_poll));
 }
 
+/* One counter for each reply of the table, so that every limit of the protocol has its own. */
+static void register_replies(struct pn_session_service *svc)
+{
+	for (unsigned i = 0; i < PN_REPLY_COUNT; i++)
+		svc->reply_names[i] = i == PN_REPLY_NONE ? "none" : pn_reply_reason((enum pn_reply)i);
+	svc->reply_block = svc->counter_block;
+	pn_list_init(&svc->reply_block.node);
+	svc->reply_block.scope = "reply";
+	svc->reply_block.names = svc->reply_names + 1;
+	svc->reply_block.values = svc->replies_given + 1;
+	svc->reply_block.count = PN_REPLY_COUNT - 1;
+	pn_counters_register(&svc->reply_block);
+}
+
 struct pn_session_service *pn_session_service_new(struct pn_loop *loop, struct pn_session_shared *shared, struct pn_session_profile *profile,
                                                   const struct pn_listener *listeners, size_t listener_count, unsigned index,
                                                   struct pn_error *err)
@@ -68,6 +82,7 @@ struct pn_session_service *pn_session_service_new(struct pn_loop *loop, struct p
 		.scope = "session", .names = counter_names, .values = svc->counters, .count = PN_SESSION_COUNTER_COUNT};
 	(void)snprintf(svc->counter_block.instance, sizeof(svc->counter_block.instance), "%s", name);
 	pn_counters_register(&svc->counter_block);
+	register_replies(svc);
 	return svc;
 }
 
@@ -123,6 +138,7 @@ void pn_session_service_free(struct pn_session_service *svc)
 		return;
 	PN_ASSERT(svc->session_count == 0);
 	pn_counters_unregister(&svc->counter_block);
+	pn_counters_unregister(&svc->reply_block);
 	pn_spool_writer_free(svc->writer);
 	pn_session_profile_unref(svc->profile);
 	pn_buf_free(&svc->replies);

@@ -34,6 +34,7 @@ struct pn_session *pn_session_new(struct pn_session_service *svc, const struct p
 	pn_buf_init(&s->out, s->profile->output_buffer_max_bytes);
 	pn_buf_init(&s->sending, s->profile->output_buffer_max_bytes);
 	s->smtp_settings = s->profile->smtp;
+	s->smtp_settings.reply_counts = svc->replies_given;
 	s->smtp_settings.auth_mechanisms = pn_auth_mechanisms(svc->shared->auth);
 	pn_smtp_server_init(&s->smtp, &s->smtp_settings, listener->is_implicit_tls);
 	pn_list_push_back(&svc->sessions, &s->node);

@@ -74,6 +74,7 @@ static enum pn_reply judge_mail(struct pn_session *s)
 static enum pn_reply begin_message(struct pn_session *s)
 {
 	int rc = 0;
+	s->storage_error = 0;
 	s->txn = pn_spool_txn_begin(s->svc->writer, &rc);
 	s->data_started_ms = pn_loop_now_ms(s->svc->loop);
 	if (s->txn)
@@ -100,6 +101,7 @@ static void on_content(struct pn_session *s, struct pn_slice data)
 		return; /* storing failed before; the rest is consumed and answered at the end */
 	int rc = pn_spool_txn_write(s->txn, data);
 	if (rc < 0) {
+		s->storage_error = rc;
 		pn_session_drop_message(s);
 	} else if (rc == 1) {
 		s->wait = PN_WAIT_SPOOL;
@@ -141,6 +143,13 @@ static void on_committed(void *ctx, int result, struct pn_spool_entry *entry)
 	pn_session_resume(s);
 }
 
+static void fail_message(struct pn_session *s, const struct pn_envelope *e, enum pn_reply reply, int error)
+{
+	PN_COUNT(s->svc, messages_failed);
+	pn_session_log_message(s, e, pn_smtp_server_content_facts(&s->smtp)->size_bytes, reply, error);
+	pn_session_resolve(s, reply, PN_SLICE_NULL);
+}
+
 /* Completes the envelope and the header edits, and asks the spool for its promise. */
 static void end_message(struct pn_session *s)
 {
@@ -148,16 +157,15 @@ static void end_message(struct pn_session *s)
 	struct pn_arena *arena = pn_smtp_server_arena(&s->smtp);
 	struct pn_edit_list edits = {0};
 
-	if (!s->txn) {
-		PN_COUNT(s->svc, messages_failed);
-		pn_session_resolve(s, PN_REPLY_STORAGE_FAILED, PN_SLICE_NULL);
-		return;
-	}
 	e->received_wall_ms = pn_clock_wall_ms();
 	e->id = s->message_id = pn_id_make(s->profile->node, e->received_wall_ms);
 	e->client_address = pn_slice_str(pn_session_peer_text(s));
 	e->tls_suite = pn_slice_str(s->tls->suite);
 	e->tls_version = s->tls->version;
+	if (!s->txn) {
+		fail_message(s, e, storage_reply(s->storage_error), s->storage_error);
+		return;
+	}
 	struct pn_trace trace = {.hostname = s->profile->hostname,
 	                         .envelope = e,
 	                         .tls_group = s->tls->group,
@@ -165,8 +173,7 @@ static void end_message(struct pn_session *s)
 	                         .is_ehlo = pn_smtp_server_is_ehlo(&s->smtp)};
 	if (pn_content_plan_edits(pn_smtp_server_content_scan(&s->smtp), &trace, arena, &edits) != 0) {
 		pn_session_drop_message(s);
-		PN_COUNT(s->svc, messages_failed);
-		pn_session_resolve(s, PN_REPLY_MEMORY, PN_SLICE_NULL);
+		fail_message(s, e, PN_REPLY_MEMORY, -ENOMEM);
 		return;
 	}
 	s->wait = PN_WAIT_VERDICT;

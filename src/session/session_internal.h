@@ -82,6 +82,7 @@ struct pn_session {
 	struct pn_spool_txn *txn;
 	struct pn_id message_id;
 	uint64_t data_started_ms;
+	int storage_error;        /* why the running message could not be stored; 0 = it can */
 	const char *close_reason;
 	uint64_t bytes_in, bytes_out;
 	uint32_t messages, recipients;
@@ -115,6 +116,9 @@ struct pn_session_service {
 	void *drain_ctx;
 	pn_counter counters[PN_SESSION_COUNTER_COUNT];
 	struct pn_counter_block counter_block;
+	pn_counter replies_given[PN_REPLY_COUNT]; /* by every limit and refusal of the protocol */
+	const char *reply_names[PN_REPLY_COUNT];
+	struct pn_counter_block reply_block;
 };
 
 #define PN_COUNT(svc, name) pn_counter_add(&(svc)->counters[PN_SESSION_C_##name], 1)

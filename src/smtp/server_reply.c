@@ -19,6 +19,8 @@ void pn_srv_reply_text(struct pn_smtp_server *s, struct pn_buf *out, enum pn_rep
 	if (pn_reply_format(reply, text, true, out) != 0)
 		put_failed(s);
 	s->last_reply = (uint8_t)reply;
+	if (s->settings->reply_counts)
+		pn_counter_add(&s->settings->reply_counts[reply], 1);
 }
 
 void pn_srv_reply(struct pn_smtp_server *s, struct pn_buf *out, enum pn_reply reply)

@@ -296,6 +296,7 @@ def test_100000_recipients():
             sent += batch
         assert codes[250] == 1000, codes
         assert codes[452] >= 999, codes
+        assert g.status()["limits"]["limits.recipients_max"]["refused"] == codes[452]
         if not codes[421]:
             w.cmd("DATA", 354)
             w.send(message("many") + b".\r\n")

@@ -36,6 +36,7 @@
 #include <postern/base/arena.h>
 #include <postern/base/buf.h>
 #include <postern/base/common.h>
+#include <postern/base/counters.h>
 #include <postern/base/slice.h>
 #include <postern/smtp/envelope.h>
 #include <postern/smtp/reply.h>
@@ -67,6 +68,7 @@ struct pn_smtp_server_settings {
 	bool has_smtputf8;
 	bool has_chunking;
 	bool has_dsn;
+	pn_counter *reply_counts;     /* PN_REPLY_COUNT counters of the owner's thread, one for each reply; or NULL */
 	const char *auth_mechanisms;  /* "SCRAM-SHA-256 PLAIN LOGIN", as offered after TLS; "" = none */
 };
 
