@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * admin.c - the control socket's thread: one client at a time, one request each, everything bounded in size and time.
+ * admin.c - the control socket's thread: one client at a time, one request each, everything
+ * bounded in size and time.
  */
 #include <errno.h>
 #include <poll.h>
@@ -14,7 +15,8 @@
 
 #include "admin_internal.h"
 
-#define CLIENT_TIMEOUT_MS 5000u /* to send its request, and again to take the answer; local programs need no more */
+#define CLIENT_TIMEOUT_MS \
+	5000u /* to send its request, and again to take the answer; local programs need no more */
 #define WRITE_BUFFER_BYTES 16384u
 
 json_t *pn_admin_answer_error(const char *text)
@@ -49,7 +51,9 @@ static json_t *answer(const struct pn_admin *a, const char *text, size_t len)
 		reply = json_pack("{s:b}", "ok", 1);
 	} else if (strcmp(command, "queue-list") == 0) {
 		json_int_t limit = json_integer_value(json_object_get(request, "limit"));
-		reply = pn_admin_answer_queue_list(a, limit > 0 && limit < PN_ADMIN_LIST_MAX ? (uint32_t)limit : PN_ADMIN_LIST_MAX);
+		reply = pn_admin_answer_queue_list(a, limit > 0 && limit < PN_ADMIN_LIST_MAX
+							      ? (uint32_t)limit
+							      : PN_ADMIN_LIST_MAX);
 	} else if (!id) {
 		reply = pn_admin_answer_error("the command needs an id");
 	} else if (strcmp(command, "queue-show") == 0) {
@@ -61,7 +65,8 @@ static json_t *answer(const struct pn_admin *a, const char *text, size_t len)
 	return reply ? reply : pn_admin_answer_error("out of memory");
 }
 
-/* One client, with the moment when it must be through: one that gives or takes an octet at a time holds nobody up. */
+/* One client, with the moment when it must be through: one that gives or takes an octet at a time
+ * holds nobody up. */
 struct client {
 	const struct pn_admin *admin;
 	int fd;
@@ -73,7 +78,8 @@ struct client {
 /* Waits until the client can be read or written. False: too late, or the gateway stops. */
 static bool client_wait(const struct client *c, short events)
 {
-	struct pollfd fds[2] = {{.fd = c->admin->stop_fd, .events = POLLIN}, {.fd = c->fd, .events = events}};
+	struct pollfd fds[2] = { { .fd = c->admin->stop_fd, .events = POLLIN },
+				 { .fd = c->fd, .events = events } };
 	for (;;) {
 		uint64_t now = pn_clock_mono_ms();
 		if (now >= c->until_ms)
@@ -106,7 +112,8 @@ static int client_flush(struct client *c)
 	while (sent < c->len) {
 		if (!client_wait(c, POLLOUT))
 			return -1;
-		ssize_t n = send(c->fd, c->buffer + sent, c->len - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+		ssize_t n =
+			send(c->fd, c->buffer + sent, c->len - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n < 0 && errno != EAGAIN)
 			return -1;
 		if (n > 0) {
@@ -135,14 +142,17 @@ static int write_chunk(const char *data, size_t len, void *ctx)
 
 static void serve_client(const struct pn_admin *a, int fd)
 {
-	struct client c = {.admin = a, .fd = fd, .until_ms = pn_clock_mono_ms() + CLIENT_TIMEOUT_MS};
+	struct client c = { .admin = a,
+			    .fd = fd,
+			    .until_ms = pn_clock_mono_ms() + CLIENT_TIMEOUT_MS };
 	char line[PN_ADMIN_REQUEST_MAX_BYTES];
 	size_t len = read_line(&c, line, sizeof(line));
 	if (len == 0)
 		return;
 	json_t *reply = answer(a, line, len);
 	c.until_ms = pn_clock_mono_ms() + CLIENT_TIMEOUT_MS;
-	if (reply && json_dump_callback(reply, write_chunk, &c, JSON_INDENT(2)) == 0 && write_chunk("\n", 1, &c) == 0)
+	if (reply && json_dump_callback(reply, write_chunk, &c, JSON_INDENT(2)) == 0 &&
+	    write_chunk("\n", 1, &c) == 0)
 		(void)client_flush(&c);
 	json_decref(reply);
 }
@@ -152,7 +162,8 @@ static void *thread_main(void *arg)
 	struct pn_admin *a = arg;
 	(void)pthread_setname_np(pthread_self(), "admin");
 	for (;;) {
-		struct pollfd fds[2] = {{.fd = a->stop_fd, .events = POLLIN}, {.fd = a->settings.listen_fd, .events = POLLIN}};
+		struct pollfd fds[2] = { { .fd = a->stop_fd, .events = POLLIN },
+					 { .fd = a->settings.listen_fd, .events = POLLIN } };
 		if (poll(fds, 2, -1) < 0 && errno != EINTR)
 			break;
 		if (fds[0].revents != 0)
@@ -164,7 +175,8 @@ static void *thread_main(void *arg)
 			serve_client(a, fd);
 			(void)close(fd);
 		} else if (errno == EMFILE || errno == ENFILE) {
-			/* No descriptor now: leave the client in the backlog for a moment instead of spinning. */
+			/* No descriptor now: leave the client in the backlog for a moment instead
+			 * of spinning. */
 			(void)poll(fds, 1, 200);
 		}
 	}

@@ -2,7 +2,8 @@
 /*
  * answer_queue.c - asks the relay workers and waits for their asynchronous answer, with a bound.
  *
- * The waiting object has two owners, this thread and the callback; whoever is last frees it, so an answer that comes after the bound finds
+ * The waiting object has two owners, this thread and the callback; whoever is last frees it, so an
+ * answer that comes after the bound finds
  * memory that is still there.
  */
 #include <errno.h>
@@ -17,7 +18,7 @@
 
 #include "admin_internal.h"
 
-#define WAIT_S 30
+#define WAIT_S  30
 #define TURN_NS 200000000
 
 struct waiter {
@@ -65,7 +66,7 @@ static void waiter_give(struct waiter *w, int result, json_t *answer)
 /* pn_admin_stop was called. */
 static bool is_stopping(const struct pn_admin *a)
 {
-	struct pollfd stop = {.fd = a->stop_fd, .events = POLLIN};
+	struct pollfd stop = { .fd = a->stop_fd, .events = POLLIN };
 	return poll(&stop, 1, 0) > 0;
 }
 
@@ -96,9 +97,11 @@ static json_t *waiter_wait(const struct pn_admin *a, struct waiter *w)
 	}
 	json_t *answer = NULL;
 	if (!w->is_done) {
-		answer = pn_admin_answer_error("not done yet: an attempt for this message is still in progress; it will be done after it");
+		answer = pn_admin_answer_error("not done yet: an attempt for this message is still "
+					       "in progress; it will be done after it");
 	} else if (w->answer) {
-		answer = w->answer; /* passes to this thread: jansson's counts are no handshake between two */
+		answer =
+			w->answer; /* passes to this thread: jansson's counts are no handshake between two */
 		w->answer = NULL;
 	} else {
 		answer = answer_of_result(w->result);
@@ -134,9 +137,13 @@ static json_t *item_of(const struct pn_relay_item *item)
 {
 	char id[PN_ID_TEXT_LEN + 1];
 	pn_id_format(id, &item->id);
-	return json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:s}", "id", id, "state", pn_relay_item_state_name(item->state), "size_bytes",
-	                 (json_int_t)item->size_bytes, "received_ms", (json_int_t)pn_id_time_ms(&item->id), "attempts", (json_int_t)item->attempts,
-	                 "next_attempt_ms", (json_int_t)item->next_attempt_wall_ms, "upstream", item->upstream ? item->upstream : "");
+	return json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:s}", "id", id, "state",
+			 pn_relay_item_state_name(item->state), "size_bytes",
+			 (json_int_t)item->size_bytes, "received_ms",
+			 (json_int_t)pn_id_time_ms(&item->id), "attempts",
+			 (json_int_t)item->attempts, "next_attempt_ms",
+			 (json_int_t)item->next_attempt_wall_ms, "upstream",
+			 item->upstream ? item->upstream : "");
 }
 
 static void on_list(void *ctx, int result, const struct pn_relay_list *list)
@@ -148,7 +155,9 @@ static void on_list(void *ctx, int result, const struct pn_relay_list *list)
 	json_t *items = json_array();
 	for (size_t i = 0; i < list->count; i++)
 		(void)json_array_append_new(items, item_of(&list->items[i]));
-	waiter_give(ctx, 0, json_pack("{s:b,s:I,s:o}", "ok", 1, "total", (json_int_t)list->total, "messages", items));
+	waiter_give(ctx, 0,
+		    json_pack("{s:b,s:I,s:o}", "ok", 1, "total", (json_int_t)list->total,
+			      "messages", items));
 }
 
 json_t *pn_admin_answer_queue_list(const struct pn_admin *a, uint32_t limit)
@@ -177,7 +186,8 @@ static const char *rcpt_state_name(enum pn_rcpt_state state)
 	return "unknown";
 }
 
-static void on_show(void *ctx, int result, const struct pn_relay_item *item, const struct pn_spool_message *m)
+static void on_show(void *ctx, int result, const struct pn_relay_item *item,
+		    const struct pn_spool_message *m)
 {
 	if (result != 0) {
 		waiter_give(ctx, result, NULL);
@@ -190,8 +200,10 @@ static void on_show(void *ctx, int result, const struct pn_relay_item *item, con
 		json_t *rcpts = json_array();
 		uint32_t i = 0;
 		for (const struct pn_recipient *r = e->recipients; r; r = r->next, i++)
-			(void)json_array_append_new(rcpts, json_pack("{s:o,s:s}", "address", text_of(r->address), "state",
-			                                             rcpt_state_name((enum pn_rcpt_state)m->rcpt_states[i])));
+			(void)json_array_append_new(
+				rcpts,
+				json_pack("{s:o,s:s}", "address", text_of(r->address), "state",
+					  rcpt_state_name((enum pn_rcpt_state)m->rcpt_states[i])));
 		(void)json_object_set_new(out, "reverse_path", text_of(e->reverse_path));
 		(void)json_object_set_new(out, "user", text_of(e->user));
 		(void)json_object_set_new(out, "client_address", text_of(e->client_address));
@@ -207,7 +219,8 @@ json_t *pn_admin_answer_queue_show(const struct pn_admin *a, const char *text)
 {
 	struct pn_id id;
 	if (!pn_id_parse(pn_slice_str(text), &id))
-		return pn_admin_answer_error("this is not a message id (26 characters of base32, as in the 250 and in the logs)");
+		return pn_admin_answer_error("this is not a message id (26 characters of base32, "
+					     "as in the 250 and in the logs)");
 	struct waiter *w = waiter_new();
 	if (!w)
 		return NULL;
@@ -220,11 +233,13 @@ static void on_action(void *ctx, int result)
 	waiter_give(ctx, result, NULL);
 }
 
-json_t *pn_admin_answer_queue_action(const struct pn_admin *a, enum pn_relay_action action, const char *text)
+json_t *pn_admin_answer_queue_action(const struct pn_admin *a, enum pn_relay_action action,
+				     const char *text)
 {
 	struct pn_id id;
 	if (!pn_id_parse(pn_slice_str(text), &id))
-		return pn_admin_answer_error("this is not a message id (26 characters of base32, as in the 250 and in the logs)");
+		return pn_admin_answer_error("this is not a message id (26 characters of base32, "
+					     "as in the 250 and in the logs)");
 	struct waiter *w = waiter_new();
 	if (!w)
 		return NULL;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* answer_status.c - every counter of every thread, the spool, limits and memory, as one JSON document. */
+/* answer_status.c - every counter of every thread, the spool, limits and memory, as one JSON
+ * document. */
 #include <string.h>
 #include <unistd.h>
 
@@ -11,7 +12,8 @@
 #define LIMITS_MAX 32
 
 /* Weak: sanitizer builds have no jemalloc. */
-int mallctl(const char *name, void *old, size_t *old_len, void *new, size_t new_len) __attribute__((weak));
+int mallctl(const char *name, void *old, size_t *old_len, void *new, size_t new_len)
+	__attribute__((weak));
 
 static void add_block(const struct pn_counter_block *block, void *ctx)
 {
@@ -23,7 +25,9 @@ static void add_block(const struct pn_counter_block *block, void *ctx)
 	}
 	json_t *values = json_object();
 	for (size_t i = 0; i < block->count; i++)
-		(void)json_object_set_new(values, block->names[i], json_integer((json_int_t)pn_counter_get(&block->values[i])));
+		(void)json_object_set_new(
+			values, block->names[i],
+			json_integer((json_int_t)pn_counter_get(&block->values[i])));
 	(void)json_object_set_new(scope, block->instance, values);
 }
 
@@ -32,21 +36,27 @@ static json_int_t counter_sum(const json_t *counters, const char *scope, const c
 	json_int_t sum = 0;
 	const char *key;
 	json_t *instance;
-	json_object_foreach (json_object_get(counters, scope), key, instance)
-		sum += json_integer_value(json_object_get(instance, name));
+	json_object_foreach(json_object_get(counters, scope), key, instance) sum +=
+		json_integer_value(json_object_get(instance, name));
 	return sum;
 }
 
 static json_t *limits_of(const struct pn_admin *a, const json_t *counters)
 {
 	struct pn_admin_limit limits[LIMITS_MAX];
-	size_t count = a->settings.limits ? a->settings.limits(a->settings.limits_ctx, limits, LIMITS_MAX) : 0;
+	size_t count = a->settings.limits
+			       ? a->settings.limits(a->settings.limits_ctx, limits, LIMITS_MAX)
+			       : 0;
 	json_t *out = json_object();
 	for (size_t i = 0; i < count; i++) {
 		const struct pn_admin_limit *l = &limits[i];
-		json_t *row = json_pack("{s:I,s:I}", "max", (json_int_t)l->max, "used", (json_int_t)l->used);
+		json_t *row = json_pack("{s:I,s:I}", "max", (json_int_t)l->max, "used",
+					(json_int_t)l->used);
 		if (l->counter_name)
-			(void)json_object_set_new(row, "refused", json_integer(counter_sum(counters, l->counter_scope, l->counter_name)));
+			(void)json_object_set_new(
+				row, "refused",
+				json_integer(
+					counter_sum(counters, l->counter_scope, l->counter_name)));
 		(void)json_object_set_new(out, l->name, row);
 	}
 	return out;
@@ -65,8 +75,9 @@ static json_t *memory_of(void)
 	size_t len = sizeof(epoch);
 	if (!mallctl || mallctl("epoch", &epoch, &len, &epoch, len) != 0)
 		return json_object();
-	return json_pack("{s:I,s:I,s:I}", "allocated_bytes", malloc_stat("stats.allocated"), "active_bytes", malloc_stat("stats.active"),
-	                 "resident_bytes", malloc_stat("stats.resident"));
+	return json_pack("{s:I,s:I,s:I}", "allocated_bytes", malloc_stat("stats.allocated"),
+			 "active_bytes", malloc_stat("stats.active"), "resident_bytes",
+			 malloc_stat("stats.resident"));
 }
 
 static json_t *features_of(const struct pn_admin *a)
@@ -74,7 +85,8 @@ static json_t *features_of(const struct pn_admin *a)
 	json_t *out = json_array();
 	for (unsigned i = 0; i < PN_NET_FEATURE_COUNT; i++) {
 		if (a->settings.features >> i & 1u)
-			(void)json_array_append_new(out, json_string(pn_net_feature_name((enum pn_net_feature_index)i)));
+			(void)json_array_append_new(out, json_string(pn_net_feature_name(
+								 (enum pn_net_feature_index)i)));
 	}
 	return out;
 }
@@ -85,10 +97,15 @@ json_t *pn_admin_answer_status(const struct pn_admin *a)
 	pn_spool_stats(a->settings.spool, &st);
 	json_t *counters = json_object();
 	pn_counters_for_each(add_block, counters);
-	json_t *spool = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "messages", (json_int_t)st.messages, "segments", (json_int_t)st.segments, "files",
-	                          (json_int_t)st.files, "disk_bytes", (json_int_t)st.disk_bytes, "memory_bytes", (json_int_t)st.memory_bytes,
-	                          "free_bytes", (json_int_t)st.free_bytes);
-	return json_pack("{s:b,s:s,s:s,s:i,s:I,s:o,s:o,s:o,s:o,s:o}", "ok", 1, "version", a->settings.version, "hostname", a->settings.hostname,
-	                 "pid", (int)getpid(), "uptime_s", (json_int_t)((pn_clock_wall_ms() - a->settings.started_wall_ms) / 1000), "io_uring",
-	                 features_of(a), "spool", spool, "limits", limits_of(a, counters), "memory", memory_of(), "counters", counters);
+	json_t *spool =
+		json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "messages", (json_int_t)st.messages,
+			  "segments", (json_int_t)st.segments, "files", (json_int_t)st.files,
+			  "disk_bytes", (json_int_t)st.disk_bytes, "memory_bytes",
+			  (json_int_t)st.memory_bytes, "free_bytes", (json_int_t)st.free_bytes);
+	return json_pack("{s:b,s:s,s:s,s:i,s:I,s:o,s:o,s:o,s:o,s:o}", "ok", 1, "version",
+			 a->settings.version, "hostname", a->settings.hostname, "pid",
+			 (int)getpid(), "uptime_s",
+			 (json_int_t)((pn_clock_wall_ms() - a->settings.started_wall_ms) / 1000),
+			 "io_uring", features_of(a), "spool", spool, "limits",
+			 limits_of(a, counters), "memory", memory_of(), "counters", counters);
 }

@@ -10,10 +10,11 @@
 
 #include "admin_internal.h"
 
-#define EXIT_NOT_DONE 1
+#define EXIT_NOT_DONE    1
 #define EXIT_WRONG_USAGE 64
 #define EXIT_UNREACHABLE 69
-#define ANSWER_TIMEOUT_S 120 /* the gateway answers within a third of that, whatever the message is doing */
+#define ANSWER_TIMEOUT_S \
+	120 /* the gateway answers within a third of that, whatever the message is doing */
 
 void pn_admin_usage(FILE *out, const char *command)
 {
@@ -22,24 +23,27 @@ void pn_admin_usage(FILE *out, const char *command)
 		      "       postern queue show ID [--json]\n"
 		      "       postern queue retry ID     try now; a held message is released\n"
 		      "       postern queue hold ID      make no attempt until retry\n"
-		      "       postern queue remove ID    give up the message without a report to its sender\n"
+		      "       postern queue remove ID    give up the message without a report to "
+		      "its sender\n"
 		      "Options: -c FILE (configuration) or -s SOCKET (control socket)\n"
-		      "Exit codes: 0 done, 1 no such message or refused, 64 wrong usage, 69 gateway not reachable\n",
+		      "Exit codes: 0 done, 1 no such message or refused, 64 wrong usage, 69 "
+		      "gateway not reachable\n",
 		      out);
 	else
-		fprintf(out, "Usage: postern %s [-c FILE | -s SOCKET]%s\n", command, strcmp(command, "status") == 0 ? " [--json]" : "");
+		fprintf(out, "Usage: postern %s [-c FILE | -s SOCKET]%s\n", command,
+			strcmp(command, "status") == 0 ? " [--json]" : "");
 }
 
 static int connect_to(const char *path)
 {
-	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	if (strlen(path) >= sizeof(un.sun_path)) {
 		fprintf(stderr, "postern: the path of the control socket is too long: %s\n", path);
 		return -1;
 	}
 	memcpy(un.sun_path, path, strlen(path));
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct timeval timeout = {.tv_sec = ANSWER_TIMEOUT_S};
+	struct timeval timeout = { .tv_sec = ANSWER_TIMEOUT_S };
 	if (fd >= 0)
 		(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
 	if (fd >= 0 && connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0)
@@ -48,7 +52,8 @@ static int connect_to(const char *path)
 	if (fd >= 0)
 		(void)close(fd);
 	fprintf(stderr, "postern: no gateway answers on %s: %s (%s)\n", path, strerror(error),
-	        error == EACCES ? "only root and the service's group may" : "is it running? -c FILE or -s SOCKET name another one");
+		error == EACCES ? "only root and the service's group may"
+				: "is it running? -c FILE or -s SOCKET name another one");
 	return -1;
 }
 
@@ -72,7 +77,8 @@ static json_t *ask(const char *path, json_t *request)
 		if (send(fd, text, len + 1, MSG_NOSIGNAL) == (ssize_t)(len + 1))
 			answer = json_load_callback(read_chunk, &fd, 0, &error);
 		if (!answer)
-			fprintf(stderr, "postern: the gateway closed the control connection without an answer\n");
+			fprintf(stderr, "postern: the gateway closed the control connection "
+					"without an answer\n");
 	}
 	if (fd >= 0)
 		(void)close(fd);
@@ -108,7 +114,8 @@ static int run(const char *path, const struct request *r)
 	} else if (r->print) {
 		r->print(stdout, answer);
 	} else if (strcmp(r->command, "reload") == 0) {
-		puts("asked for; the log says whether the new configuration was taken (postern check looks at it first)");
+		puts("asked for; the log says whether the new configuration was taken (postern "
+		     "check looks at it first)");
 	} else {
 		puts("done");
 	}
@@ -118,7 +125,8 @@ static int run(const char *path, const struct request *r)
 
 static int wrong_usage(const char *command, const char *what, const char *argument)
 {
-	fprintf(stderr, "postern %s: %s%s%s\n", command, what, argument ? " " : "", argument ? argument : "");
+	fprintf(stderr, "postern %s: %s%s%s\n", command, what, argument ? " " : "",
+		argument ? argument : "");
 	pn_admin_usage(stderr, command);
 	return EXIT_WRONG_USAGE;
 }
@@ -130,18 +138,21 @@ static struct request queue_word(const char *word)
 		const char *word;
 		struct request request;
 	} table[] = {
-		{"list", {.command = "queue-list", .print = pn_admin_print_list}}, {"show", {.command = "queue-show", .print = pn_admin_print_show}},
-		{"retry", {.command = "queue-retry"}},                             {"hold", {.command = "queue-hold"}},
-		{"remove", {.command = "queue-remove"}},
+		{ "list", { .command = "queue-list", .print = pn_admin_print_list } },
+		{ "show", { .command = "queue-show", .print = pn_admin_print_show } },
+		{ "retry", { .command = "queue-retry" } },
+		{ "hold", { .command = "queue-hold" } },
+		{ "remove", { .command = "queue-remove" } },
 	};
 	for (size_t i = 0; i < PN_ARRAY_SIZE(table); i++) {
 		if (strcmp(word, table[i].word) == 0)
 			return table[i].request;
 	}
-	return (struct request){0};
+	return (struct request){ 0 };
 }
 
-static int parse(const char *command, int argc, char **argv, struct request *r, const char **ret_word)
+static int parse(const char *command, int argc, char **argv, struct request *r,
+		 const char **ret_word)
 {
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
@@ -154,7 +165,8 @@ static int parse(const char *command, int argc, char **argv, struct request *r, 
 			char *end = NULL;
 			r->limit = strtol(argv[++i], &end, 10);
 			if (*end != '\0' || r->limit < 1)
-				return wrong_usage(command, "--limit takes a positive number, not", argv[i]);
+				return wrong_usage(command, "--limit takes a positive number, not",
+						   argv[i]);
 		} else if (argv[i][0] == '-') {
 			return wrong_usage(command, "unknown option", argv[i]);
 		} else if (ret_word && !*ret_word) {
@@ -171,7 +183,7 @@ static int parse(const char *command, int argc, char **argv, struct request *r, 
 int pn_admin_cli(const char *path, int argc, char **argv)
 {
 	const char *command = argv[0];
-	struct request r = {0};
+	struct request r = { 0 };
 	if (strcmp(command, "queue") != 0) {
 		int code = parse(command, argc, argv, &r, NULL);
 		if (code >= 0)
@@ -181,7 +193,7 @@ int pn_admin_cli(const char *path, int argc, char **argv)
 		return run(path, &r);
 	}
 	const char *word = NULL;
-	struct request given = {0};
+	struct request given = { 0 };
 	int code = parse(command, argc, argv, &given, &word);
 	if (code >= 0)
 		return code;
@@ -192,7 +204,8 @@ int pn_admin_cli(const char *path, int argc, char **argv)
 		return wrong_usage(command, "unknown word", word);
 	bool needs_id = strcmp(word, "list") != 0;
 	if (needs_id != (given.id != NULL))
-		return wrong_usage(command, needs_id ? "a message id is missing" : "list takes no id", NULL);
+		return wrong_usage(command,
+				   needs_id ? "a message id is missing" : "list takes no id", NULL);
 	r.id = given.id;
 	r.limit = given.limit;
 	r.is_json = given.is_json;

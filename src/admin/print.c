@@ -38,7 +38,8 @@ static size_t columns_of(const json_t *instances, const char *kind, const char *
 	size_t count = 0;
 	const char *key;
 	json_t *value;
-	json_object_foreach ((json_t *)instances, key, value) {
+	json_object_foreach((json_t *)instances, key, value)
+	{
 		if (count < COLUMNS_MAX && strcmp(first_key(value), kind) == 0)
 			columns[count++] = key;
 	}
@@ -46,7 +47,8 @@ static size_t columns_of(const json_t *instances, const char *kind, const char *
 }
 
 /* A row a counter, a column an instance. */
-static void print_table(FILE *out, const char *scope, const json_t *instances, const char *const *columns, size_t count)
+static void print_table(FILE *out, const char *scope, const json_t *instances,
+			const char *const *columns, size_t count)
 {
 	const char *name;
 	json_t *value;
@@ -54,23 +56,27 @@ static void print_table(FILE *out, const char *scope, const json_t *instances, c
 	for (size_t i = 0; i < count; i++)
 		fprintf(out, " %12s", columns[i][0] != '\0' ? columns[i] : "all");
 	fputc('\n', out);
-	json_object_foreach (json_object_get(instances, columns[0]), name, value) {
+	json_object_foreach(json_object_get(instances, columns[0]), name, value)
+	{
 		fprintf(out, "  %-46s", name);
 		for (size_t i = 0; i < count; i++)
 			fprintf(out, " %12" JSON_INTEGER_FORMAT,
-			        json_integer_value(json_object_get(json_object_get(instances, columns[i]), name)));
+				json_integer_value(json_object_get(
+					json_object_get(instances, columns[i]), name)));
 		fputc('\n', out);
 	}
 }
 
-/* One table for each kind of counters in the scope (a scope may have its own and those of its threads). */
+/* One table for each kind of counters in the scope (a scope may have its own and those of its
+ * threads). */
 static void print_scope(FILE *out, const char *scope, const json_t *instances)
 {
 	const char *kinds[COLUMNS_MAX];
 	size_t kind_count = 0;
 	const char *key;
 	json_t *value;
-	json_object_foreach ((json_t *)instances, key, value) {
+	json_object_foreach((json_t *)instances, key, value)
+	{
 		size_t i = 0;
 		while (i < kind_count && strcmp(kinds[i], first_key(value)) != 0)
 			i++;
@@ -104,17 +110,23 @@ static void print_bytes(FILE *out, const char *label, json_int_t bytes)
 void pn_admin_print_status(FILE *out, const json_t *a)
 {
 	json_int_t up = integer(a, "uptime_s");
-	fprintf(out, "Postern %s on %s, worker pid %" JSON_INTEGER_FORMAT ", up %" JSON_INTEGER_FORMAT "d %02d:%02d:%02d\n", string(a, "version"),
-	        string(a, "hostname"), integer(a, "pid"), up / 86400, (int)(up / 3600 % 24), (int)(up / 60 % 60), (int)(up % 60));
+	fprintf(out,
+		"Postern %s on %s, worker pid %" JSON_INTEGER_FORMAT ", up %" JSON_INTEGER_FORMAT
+		"d %02d:%02d:%02d\n",
+		string(a, "version"), string(a, "hostname"), integer(a, "pid"), up / 86400,
+		(int)(up / 3600 % 24), (int)(up / 60 % 60), (int)(up % 60));
 	size_t i;
 	json_t *v;
 	const char *key;
 	fputs("io_uring:", out);
-	json_array_foreach (json_object_get(a, "io_uring"), i, v)
+	json_array_foreach(json_object_get(a, "io_uring"), i, v)
 		fprintf(out, " %s", json_string_value(v));
 	const json_t *spool = json_object_get(a, "spool");
-	fprintf(out, "\n\nspool\n  %-46s %12" JSON_INTEGER_FORMAT "\n  %-46s %12" JSON_INTEGER_FORMAT "\n  %-46s %12" JSON_INTEGER_FORMAT "\n", "messages",
-	        integer(spool, "messages"), "segments", integer(spool, "segments"), "files", integer(spool, "files"));
+	fprintf(out,
+		"\n\nspool\n  %-46s %12" JSON_INTEGER_FORMAT "\n  %-46s %12" JSON_INTEGER_FORMAT
+		"\n  %-46s %12" JSON_INTEGER_FORMAT "\n",
+		"messages", integer(spool, "messages"), "segments", integer(spool, "segments"),
+		"files", integer(spool, "files"));
 	print_bytes(out, "on disk", integer(spool, "disk_bytes"));
 	print_bytes(out, "message octets in memory", integer(spool, "memory_bytes"));
 	print_bytes(out, "free space", integer(spool, "free_bytes"));
@@ -125,11 +137,12 @@ void pn_admin_print_status(FILE *out, const json_t *a)
 		print_bytes(out, "resident", integer(memory, "resident_bytes"));
 	}
 	fprintf(out, "\nlimits\n  %-46s %12s %12s %12s\n", "", "used", "max", "refused");
-	json_object_foreach (json_object_get(a, "limits"), key, v)
-		fprintf(out, "  %-46s %12" JSON_INTEGER_FORMAT " %12" JSON_INTEGER_FORMAT " %12" JSON_INTEGER_FORMAT "\n", key, integer(v, "used"),
-		        integer(v, "max"), integer(v, "refused"));
-	json_object_foreach (json_object_get(a, "counters"), key, v)
-		print_scope(out, key, v);
+	json_object_foreach(json_object_get(a, "limits"), key, v)
+		fprintf(out,
+			"  %-46s %12" JSON_INTEGER_FORMAT " %12" JSON_INTEGER_FORMAT
+			" %12" JSON_INTEGER_FORMAT "\n",
+			key, integer(v, "used"), integer(v, "max"), integer(v, "refused"));
+	json_object_foreach(json_object_get(a, "counters"), key, v) print_scope(out, key, v);
 }
 
 void pn_admin_print_list(FILE *out, const json_t *a)
@@ -141,14 +154,18 @@ void pn_admin_print_list(FILE *out, const json_t *a)
 		fputs("The queue is empty.\n", out);
 		return;
 	}
-	fprintf(out, "%-26s %-9s %9s %-19s %8s %-19s %s\n", "id", "state", "size", "received", "attempts", "next attempt", "upstream");
-	json_array_foreach (messages, i, m) {
+	fprintf(out, "%-26s %-9s %9s %-19s %8s %-19s %s\n", "id", "state", "size", "received",
+		"attempts", "next attempt", "upstream");
+	json_array_foreach(messages, i, m)
+	{
 		char received[32], next[32], size[32];
 		time_text(received, sizeof(received), integer(m, "received_ms"));
 		time_text(next, sizeof(next), integer(m, "next_attempt_ms"));
 		size_text(size, sizeof(size), integer(m, "size_bytes"));
-		fprintf(out, "%-26s %-9s %9s %-19s %8" JSON_INTEGER_FORMAT " %-19s %s\n", string(m, "id"), string(m, "state"), size, received,
-		        integer(m, "attempts"), strcmp(string(m, "state"), "held") == 0 ? "-" : next, string(m, "upstream"));
+		fprintf(out, "%-26s %-9s %9s %-19s %8" JSON_INTEGER_FORMAT " %-19s %s\n",
+			string(m, "id"), string(m, "state"), size, received, integer(m, "attempts"),
+			strcmp(string(m, "state"), "held") == 0 ? "-" : next,
+			string(m, "upstream"));
 	}
 	json_int_t total = integer(a, "total");
 	fprintf(out, "%" JSON_INTEGER_FORMAT " message%s", total, total == 1 ? "" : "s");
@@ -166,7 +183,8 @@ void pn_admin_print_show(FILE *out, const json_t *m)
 	time_text(text, sizeof(text), integer(m, "received_ms"));
 	fprintf(out, "received      %s\n", text);
 	size_text(text, sizeof(text), integer(m, "size_bytes"));
-	fprintf(out, "size          %s\nattempts      %" JSON_INTEGER_FORMAT "\n", text, integer(m, "attempts"));
+	fprintf(out, "size          %s\nattempts      %" JSON_INTEGER_FORMAT "\n", text,
+		integer(m, "attempts"));
 	time_text(text, sizeof(text), integer(m, "next_attempt_ms"));
 	if (strcmp(string(m, "state"), "held") != 0)
 		fprintf(out, "next attempt  %s\n", text);
@@ -175,10 +193,12 @@ void pn_admin_print_show(FILE *out, const json_t *m)
 		fputs("(the message cannot be read now)\n", out);
 		return;
 	}
-	fprintf(out, "from          <%s>\nuser          %s\nclient        %s (%s)\ntls           %s\n", string(m, "reverse_path"), string(m, "user"),
-	        string(m, "client_address"), string(m, "helo"), string(m, "tls_suite"));
+	fprintf(out,
+		"from          <%s>\nuser          %s\nclient        %s (%s)\ntls           %s\n",
+		string(m, "reverse_path"), string(m, "user"), string(m, "client_address"),
+		string(m, "helo"), string(m, "tls_suite"));
 	if (string(m, "last_reply")[0] != '\0')
 		fprintf(out, "last reply    %s\n", string(m, "last_reply"));
-	json_array_foreach (json_object_get(m, "recipients"), i, r)
+	json_array_foreach(json_object_get(m, "recipients"), i, r)
 		fprintf(out, "to            <%s> %s\n", string(r, "address"), string(r, "state"));
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * app.h - shared by the files of src/app only: the parent, the worker, and what passes between them.
+ * app.h - shared by the files of src/app only: the parent, the worker, and what passes between
+ * them.
  *
- * The parent keeps the starting privileges, reads configuration, keys and certificates, opens sockets, and never sees an octet from a peer. The worker
+ * The parent keeps the starting privileges, reads configuration, keys and certificates, opens
+ * sockets, and never sees an octet from a peer. The worker
  * gets all of that as one hand-over, drops privileges, and does everything else.
  */
 #ifndef POSTERN_APP_H
@@ -18,21 +20,23 @@
 #include <postern/session/session.h>
 
 /* Exit codes (sysexits(3) where one fits). */
-#define PN_EXIT_OK 0
-#define PN_EXIT_FAILURE 1
-#define PN_EXIT_USAGE 64
+#define PN_EXIT_OK          0
+#define PN_EXIT_FAILURE     1
+#define PN_EXIT_USAGE       64
 #define PN_EXIT_UNAVAILABLE 69
-#define PN_EXIT_OS 71
-#define PN_EXIT_CONFIG 78
+#define PN_EXIT_OS          71
+#define PN_EXIT_CONFIG      78
 
-#define PN_DEFAULT_CONFIG "/etc/postern/postern.conf"
+#define PN_DEFAULT_CONFIG   "/etc/postern/postern.conf"
 
 /* ---- files.c ---- */
-/* Reads a whole file of at most max_bytes. 0 (caller frees *ret), or -errno with err naming the file. */
-int pn_file_read(const char *path, size_t max_bytes, uint8_t **ret, size_t *ret_len, struct pn_error *err) PN_MUST_CHECK;
+/* Reads a whole file of at most max_bytes. 0 (caller frees *ret), or -errno with err naming the
+ * file. */
+int pn_file_read(const char *path, size_t max_bytes, uint8_t **ret, size_t *ret_len,
+		 struct pn_error *err) PN_MUST_CHECK;
 
 /* ---- handover.c: what the parent gives to the worker, at start and at each reload ---- */
-#define PN_HANDOVER_FDS_MAX 128
+#define PN_HANDOVER_FDS_MAX   128
 #define PN_HANDOVER_BLOBS_MAX (2 * PN_CONFIG_CERTIFICATES_MAX + 2 * PN_CONFIG_UPSTREAMS_MAX + 1)
 
 struct pn_handover_blob {
@@ -48,10 +52,14 @@ struct pn_handover {
 	size_t fd_count;
 };
 
-int pn_handover_add(struct pn_handover *h, const char *name, const uint8_t *data, size_t len) PN_MUST_CHECK;
-struct pn_slice pn_handover_get(const struct pn_handover *h, const char *name); /* NULL slice when absent */
-/* Reads every certificate, key, CA and password file that the configuration names. 0 or -1 with err. */
-int pn_handover_collect(struct pn_handover *h, const struct pn_config *c, struct pn_error *err) PN_MUST_CHECK;
+int pn_handover_add(struct pn_handover *h, const char *name, const uint8_t *data,
+		    size_t len) PN_MUST_CHECK;
+struct pn_slice pn_handover_get(const struct pn_handover *h,
+				const char *name); /* NULL slice when absent */
+/* Reads every certificate, key, CA and password file that the configuration names. 0 or -1 with
+ * err. */
+int pn_handover_collect(struct pn_handover *h, const struct pn_config *c,
+			struct pn_error *err) PN_MUST_CHECK;
 /* The file with the trusted roots of an upstream: its own, or the system's. */
 const char *pn_app_ca_path(const struct pn_config_upstream *u);
 /* One message with a sealed memory file and the descriptors. 0 or -errno. */
@@ -62,8 +70,10 @@ int pn_handover_recv(int sock, struct pn_handover *ret) PN_MUST_CHECK;
 void pn_handover_clear(struct pn_handover *h);
 
 /* ---- listeners.c ---- */
-/* Opens every configured address (or takes it from systemd, LISTEN_FDS) into fds, in config order. 0 or -1 with err. */
-int pn_listeners_open(const struct pn_config *c, int *fds, size_t fds_max, size_t *ret_count, struct pn_error *err) PN_MUST_CHECK;
+/* Opens every configured address (or takes it from systemd, LISTEN_FDS) into fds, in config order.
+ * 0 or -1 with err. */
+int pn_listeners_open(const struct pn_config *c, int *fds, size_t fds_max, size_t *ret_count,
+		      struct pn_error *err) PN_MUST_CHECK;
 /* The control socket: bound, listening, mode 0660, group of the service. fd or -1 with err. */
 int pn_control_socket_open(const char *path, gid_t gid, struct pn_error *err) PN_MUST_CHECK;
 
@@ -74,18 +84,24 @@ struct pn_identity {
 	gid_t gid;
 	char user[64];
 };
-/* Finds user and group of the configuration; unset when not root or when none is configured. 0 or -1 with err. */
-int pn_identity_find(const struct pn_config *c, struct pn_identity *ret, struct pn_error *err) PN_MUST_CHECK;
+/* Finds user and group of the configuration; unset when not root or when none is configured. 0 or
+ * -1 with err. */
+int pn_identity_find(const struct pn_config *c, struct pn_identity *ret,
+		     struct pn_error *err) PN_MUST_CHECK;
 int pn_privileges_drop(const struct pn_identity *id, struct pn_error *err) PN_MUST_CHECK;
-/* Makes `path` (one level) with owner and mode when missing and we may; a directory that the service cannot write is an error with its remedy. */
-int pn_directory_prepare(const char *path, mode_t mode, const struct pn_identity *id, struct pn_error *err) PN_MUST_CHECK;
+/* Makes `path` (one level) with owner and mode when missing and we may; a directory that the
+ * service cannot write is an error with its remedy. */
+int pn_directory_prepare(const char *path, mode_t mode, const struct pn_identity *id,
+			 struct pn_error *err) PN_MUST_CHECK;
 /* Raises RLIMIT_NOFILE to `wanted` (0: the hard limit). Returns what is in force. */
 uint64_t pn_open_files_raise(uint64_t wanted);
 
 /* ---- sandbox.c ---- */
-/* Landlock and seccomp for the worker: files only below the given places, no new programs, no tracing, no mounts. What the kernel lacks is logged, never fatal. */
+/* Landlock and seccomp for the worker: files only below the given places, no new programs, no
+ * tracing, no mounts. What the kernel lacks is logged, never fatal. */
 struct pn_sandbox {
-	const char *writable[PN_RELAY_UPSTREAMS_MAX + 2]; /* directories: every Maildir, spool, log */
+	const char
+		*writable[PN_RELAY_UPSTREAMS_MAX + 2]; /* directories: every Maildir, spool, log */
 	size_t writable_count;
 	const char *readable[32]; /* directories or files */
 	size_t readable_count;
@@ -102,7 +118,7 @@ struct pn_app_settings {
 	struct pn_spool_settings spool;
 	struct pn_relay_settings relay;
 	struct pn_upstream_settings *upstreams;
-	struct pn_upstream_host *hosts;     /* of all upstreams */
+	struct pn_upstream_host *hosts; /* of all upstreams */
 	char **host_names;
 	size_t host_count;
 	char **passwords;
@@ -112,21 +128,25 @@ struct pn_app_settings {
 	int *loop_cpus;
 };
 /* Strings are borrowed from c and the handover, which must outlive s. 0 or -1 with err. */
-int pn_app_settings_make(struct pn_app_settings *s, const struct pn_config *c, const struct pn_handover *h, struct pn_error *err) PN_MUST_CHECK;
+int pn_app_settings_make(struct pn_app_settings *s, const struct pn_config *c,
+			 const struct pn_handover *h, struct pn_error *err) PN_MUST_CHECK;
 void pn_app_settings_clear(struct pn_app_settings *s);
 /* `loops`, or one for each CPU that we may use. */
 uint32_t pn_app_loop_count(const struct pn_config *c);
 /* The server context from the certificates of c. NULL with err. */
-struct pn_tls_server *pn_app_tls_server(const struct pn_config *c, const struct pn_handover *h, struct pn_tls_tickets *tickets, struct pn_error *err);
+struct pn_tls_server *pn_app_tls_server(const struct pn_config *c, const struct pn_handover *h,
+					struct pn_tls_tickets *tickets, struct pn_error *err);
 /* The settings of a new session profile (no TLS reference yet). */
 void pn_app_profile_values(const struct pn_config *c, struct pn_session_profile *ret);
 
 /* ---- parent.c, worker.c ---- */
 int pn_parent_run(const char *config_path);
-/* In the forked child; returns its exit code. `sock` is the worker's end; parent_pid for the death signal. */
+/* In the forked child; returns its exit code. `sock` is the worker's end; parent_pid for the death
+ * signal. */
 int pn_worker_run(int sock, const struct pn_identity *id, pid_t parent_pid);
 /*
- * Octets from the worker besides: 'R' it serves; 'L' somebody asked for a reload on the control socket; 'K' and 'E': the handed-over reload was taken or refused. The
+ * Octets from the worker besides: 'R' it serves; 'L' somebody asked for a reload on the control
+ * socket; 'K' and 'E': the handed-over reload was taken or refused. The
  * parent stops the worker with SIGTERM.
  */
 
@@ -137,11 +157,13 @@ struct pn_loop_threads_settings {
 	const struct pn_app_settings *app;
 	struct pn_session_shared *shared;
 	struct pn_session_profile *profile;
-	const struct pn_listener *listeners; /* loop_count runs of listener_count: each loop's view (`reuseport` sockets differ) */
+	const struct pn_listener *
+		listeners; /* loop_count runs of listener_count: each loop's view (`reuseport` sockets differ) */
 	size_t listener_count;
 };
 /* Starts them; returns when each of them serves. NULL with err. */
-struct pn_loop_threads *pn_loop_threads_start(const struct pn_loop_threads_settings *s, struct pn_error *err);
+struct pn_loop_threads *pn_loop_threads_start(const struct pn_loop_threads_settings *s,
+					      struct pn_error *err);
 void pn_loop_threads_set_profile(struct pn_loop_threads *t, struct pn_session_profile *profile);
 /* Drains all loops and joins their threads. Blocking, bounded by timeout_ms and a little. */
 void pn_loop_threads_drain(struct pn_loop_threads *t, uint32_t timeout_ms);

@@ -9,7 +9,8 @@
 
 #include "app.h"
 
-int pn_file_read(const char *path, size_t max_bytes, uint8_t **ret, size_t *ret_len, struct pn_error *err)
+int pn_file_read(const char *path, size_t max_bytes, uint8_t **ret, size_t *ret_len,
+		 struct pn_error *err)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct stat st;
@@ -21,7 +22,8 @@ int pn_file_read(const char *path, size_t max_bytes, uint8_t **ret, size_t *ret_
 		return rc;
 	}
 	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size > max_bytes) {
-		(void)pn_error_set(err, "%s: not a regular file of at most %zu bytes", path, max_bytes);
+		(void)pn_error_set(err, "%s: not a regular file of at most %zu bytes", path,
+				   max_bytes);
 		(void)close(fd);
 		return -EFBIG;
 	}

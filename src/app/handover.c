@@ -2,8 +2,10 @@
 /*
  * handover.c - configuration, keys and descriptors on their way from the parent to the worker.
  *
- * One SEQPACKET message carries the descriptors (SCM_RIGHTS): first a sealed memory file with the blobs, then the sockets. Layout of the
- * memory file: u32 count, then for each blob u32 name length, u64 data length, name, data (native byte order: both ends are the same
+ * One SEQPACKET message carries the descriptors (SCM_RIGHTS): first a sealed memory file with the
+ * blobs, then the sockets. Layout of the
+ * memory file: u32 count, then for each blob u32 name length, u64 data length, name, data (native
+ * byte order: both ends are the same
  * program). The worker checks every length all the same.
  */
 #include <errno.h>
@@ -20,9 +22,9 @@
 
 #include "app.h"
 
-#define FILE_MAX_BYTES (4u * 1024u * 1024u)
+#define FILE_MAX_BYTES  (4u * 1024u * 1024u)
 #define TOTAL_MAX_BYTES (256u * 1024u * 1024u)
-#define MARK 'H'
+#define MARK            'H'
 
 int pn_handover_add(struct pn_handover *h, const char *name, const uint8_t *data, size_t len)
 {
@@ -63,13 +65,14 @@ const char *pn_app_ca_path(const struct pn_config_upstream *u)
 	return u->ca_file[0] != '\0' ? u->ca_file : "/etc/ssl/certs/ca-certificates.crt";
 }
 
-static int collect_file(struct pn_handover *h, const char *path, const char *what, struct pn_error *err)
+static int collect_file(struct pn_handover *h, const char *path, const char *what,
+			struct pn_error *err)
 {
 	uint8_t *data = NULL;
 	size_t len = 0;
 	if (path[0] == '\0' || pn_handover_get(h, path).ptr)
 		return 0;
-	struct pn_error inner = {0};
+	struct pn_error inner = { 0 };
 	if (pn_file_read(path, FILE_MAX_BYTES, &data, &len, &inner) != 0)
 		return pn_error_set(err, "%s: %s", what, inner.text);
 	int rc = pn_handover_add(h, path, data, len);
@@ -97,7 +100,8 @@ int pn_handover_collect(struct pn_handover *h, const struct pn_config *c, struct
 		if (collect_file(h, u->auth_password_file, "upstream password", err) != 0)
 			return -1;
 		/* Without verification roots are of no use; with it their absence is an error. */
-		if (u->tls != PN_CONFIG_UPSTREAM_TLS_NONE && u->verify && collect_file(h, pn_app_ca_path(u), "trusted roots (ca_file)", err) != 0)
+		if (u->tls != PN_CONFIG_UPSTREAM_TLS_NONE && u->verify &&
+		    collect_file(h, pn_app_ca_path(u), "trusted roots (ca_file)", err) != 0)
 			return -1;
 	}
 	return 0;
@@ -123,7 +127,8 @@ static int write_blobs(int fd, const struct pn_handover *h)
 	for (size_t i = 0; i < h->blob_count && rc == 0; i++) {
 		uint32_t name_len = (uint32_t)strlen(h->blobs[i].name);
 		uint64_t data_len = h->blobs[i].len;
-		if ((rc = write_all(fd, &name_len, sizeof(name_len))) == 0 && (rc = write_all(fd, &data_len, sizeof(data_len))) == 0 &&
+		if ((rc = write_all(fd, &name_len, sizeof(name_len))) == 0 &&
+		    (rc = write_all(fd, &data_len, sizeof(data_len))) == 0 &&
 		    (rc = write_all(fd, h->blobs[i].name, name_len)) == 0)
 			rc = write_all(fd, h->blobs[i].data, h->blobs[i].len);
 	}
@@ -138,10 +143,13 @@ union control {
 static int send_descriptors(int sock, const int *fds, size_t count)
 {
 	char mark = MARK;
-	struct iovec iov = {.iov_base = &mark, .iov_len = 1};
+	struct iovec iov = { .iov_base = &mark, .iov_len = 1 };
 	union control control;
 	memset(&control, 0, sizeof(control));
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_SPACE(count * sizeof(int))};
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
+			      .msg_controllen = CMSG_SPACE(count * sizeof(int)) };
 	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
 	cmsg->cmsg_level = SOL_SOCKET;
 	cmsg->cmsg_type = SCM_RIGHTS;
@@ -157,7 +165,8 @@ int pn_handover_send(int sock, const struct pn_handover *h)
 	if (fd < 0)
 		return -errno;
 	int rc = write_blobs(fd, h);
-	if (rc == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0)
+	if (rc == 0 &&
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0)
 		rc = -errno;
 	if (rc == 0) {
 		fds[0] = fd;
@@ -187,7 +196,8 @@ static int parse_blobs(struct pn_handover *h, const uint8_t *p, size_t len)
 		uint32_t name_len = 0;
 		uint64_t data_len = 0;
 		char name[4096];
-		if (!take(&p, end, &name_len, sizeof(name_len)) || !take(&p, end, &data_len, sizeof(data_len)) || name_len >= sizeof(name) ||
+		if (!take(&p, end, &name_len, sizeof(name_len)) ||
+		    !take(&p, end, &data_len, sizeof(data_len)) || name_len >= sizeof(name) ||
 		    !take(&p, end, name, name_len) || data_len > (uint64_t)(end - p))
 			return -EBADMSG;
 		name[name_len] = '\0';
@@ -218,9 +228,12 @@ static int read_blobs(struct pn_handover *h, int fd)
 int pn_handover_recv(int sock, struct pn_handover *ret)
 {
 	char mark = 0;
-	struct iovec iov = {.iov_base = &mark, .iov_len = 1};
+	struct iovec iov = { .iov_base = &mark, .iov_len = 1 };
 	union control control;
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
+			      .msg_controllen = sizeof(control) };
 	ssize_t n;
 	memset(ret, 0, sizeof(*ret));
 	do {
@@ -234,7 +247,8 @@ int pn_handover_recv(int sock, struct pn_handover *ret)
 	if (!cmsg || cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
 		return -EBADMSG;
 	int fds[PN_HANDOVER_FDS_MAX + 1];
-	size_t count = pn_min_size((cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int), PN_ARRAY_SIZE(fds));
+	size_t count =
+		pn_min_size((cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int), PN_ARRAY_SIZE(fds));
 	memcpy(fds, CMSG_DATA(cmsg), count * sizeof(int));
 	bool is_whole = mark == MARK && count > 0 && !(msg.msg_flags & MSG_CTRUNC);
 	int rc = is_whole ? read_blobs(ret, fds[0]) : -EBADMSG;

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * listeners.c - the listening sockets: bound here by the parent, or taken from systemd (LISTEN_FDS, sd_listen_fds(3)).
+ * listeners.c - the listening sockets: bound here by the parent, or taken from systemd
+ * (LISTEN_FDS, sd_listen_fds(3)).
  *
- * One socket for each configured address, shared by all loops; with `reuseport = yes` one for each loop. Order of descriptors: listener by listener,
+ * One socket for each configured address, shared by all loops; with `reuseport = yes` one for each
+ * loop. Order of descriptors: listener by listener,
  * address by address, loop by loop.
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -17,7 +20,6 @@
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
-#include <fcntl.h>
 
 #include "app.h"
 
@@ -38,11 +40,12 @@ static void tune(int fd)
 }
 
 /*
- * The sockets of a worker that was killed live on for some milliseconds: the kernel ends its rings in the background. A gateway that is started again at once waits for that.
+ * The sockets of a worker that was killed live on for some milliseconds: the kernel ends its rings
+ * in the background. A gateway that is started again at once waits for that.
  */
 static int bind_and_listen(int fd, const struct sockaddr_storage *ss, socklen_t len, int backlog)
 {
-	const struct timespec pause = {.tv_nsec = BIND_PAUSE_MS * 1000000L};
+	const struct timespec pause = { .tv_nsec = BIND_PAUSE_MS * 1000000L };
 	for (int tries = BIND_WAIT_MS / BIND_PAUSE_MS;; tries--) {
 		if (bind(fd, (const struct sockaddr *)ss, len) == 0 && listen(fd, backlog) == 0)
 			return 0;
@@ -52,8 +55,9 @@ static int bind_and_listen(int fd, const struct sockaddr_storage *ss, socklen_t 
 	}
 }
 
-static int bind_one(const struct pn_config_listener *l, const char *text, const struct sockaddr_storage *ss, socklen_t len, bool is_dual,
-                    struct pn_error *err)
+static int bind_one(const struct pn_config_listener *l, const char *text,
+		    const struct sockaddr_storage *ss, socklen_t len, bool is_dual,
+		    struct pn_error *err)
 {
 	int fd = socket(ss->ss_family, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
 	if (fd < 0)
@@ -66,11 +70,16 @@ static int bind_one(const struct pn_config_listener *l, const char *text, const 
 	tune(fd);
 	int error = -bind_and_listen(fd, ss, len, (int)l->backlog);
 	if (error != 0) {
-		const char *remedy = error == EADDRINUSE ? "another program listens there; stop it or choose another port"
-		                     : error == EACCES   ? "ports below 1024 need root, CAP_NET_BIND_SERVICE or socket activation"
-		                     : error == EADDRNOTAVAIL ? "this machine has no such address" : "check the address";
+		const char *remedy =
+			error == EADDRINUSE
+				? "another program listens there; stop it or choose another port"
+			: error == EACCES ? "ports below 1024 need root, CAP_NET_BIND_SERVICE or "
+					    "socket activation"
+			: error == EADDRNOTAVAIL ? "this machine has no such address"
+						 : "check the address";
 		(void)close(fd);
-		return pn_error_set(err, "listener \"%s\": cannot listen on %s: %s (%s)", l->name, text, strerror(error), remedy);
+		return pn_error_set(err, "listener \"%s\": cannot listen on %s: %s (%s)", l->name,
+				    text, strerror(error), remedy);
 	}
 	return fd;
 }
@@ -78,8 +87,8 @@ static int bind_one(const struct pn_config_listener *l, const char *text, const 
 /* Fills in *ret with the numeric address; returns its length. */
 static socklen_t socket_address(const struct pn_config_address *a, struct sockaddr_storage *ret)
 {
-	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(a->port)};
-	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(a->port)};
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(a->port) };
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(a->port) };
 	memset(ret, 0, sizeof(*ret));
 	if (a->is_ipv6 && inet_pton(AF_INET6, a->host, &in6.sin6_addr) == 1) {
 		memcpy(ret, &in6, sizeof(in6));
@@ -104,14 +113,18 @@ static int open_address(const struct pn_config_listener *l, const char *text, st
 	struct pn_config_address a;
 	struct sockaddr_storage ss;
 	if (!pn_config_address_parse(text, &a))
-		return pn_error_set(err, "listener \"%s\": \"%s\" is not an address like [::]:465, 192.0.2.1:465 or *:465", l->name, text);
+		return pn_error_set(err,
+				    "listener \"%s\": \"%s\" is not an address like [::]:465, "
+				    "192.0.2.1:465 or *:465",
+				    l->name, text);
 	if (a.is_dual_stack && !has_ipv6())
-		a = (struct pn_config_address){.host = "0.0.0.0", .port = a.port};
+		a = (struct pn_config_address){ .host = "0.0.0.0", .port = a.port };
 	socklen_t len = socket_address(&a, &ss);
 	return bind_one(l, text, &ss, len, a.is_dual_stack, err);
 }
 
-/* The descriptor that systemd passed under `name`, or -1. Each is given out once: it is renamed in our copy of the list. */
+/* The descriptor that systemd passed under `name`, or -1. Each is given out once: it is renamed in
+ * our copy of the list. */
 static int systemd_take(const char *name, char *names, int count)
 {
 	char *p = names;
@@ -122,7 +135,9 @@ static int systemd_take(const char *name, char *names, int count)
 			memset(p, '?', len);
 			int fd = SYSTEMD_FD_FIRST + i;
 			(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-			(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK); /* ring operations wait in the kernel */
+			(void)fcntl(fd, F_SETFL,
+				    fcntl(fd, F_GETFL) &
+					    ~O_NONBLOCK); /* ring operations wait in the kernel */
 			tune(fd);
 			return fd;
 		}
@@ -144,19 +159,22 @@ static struct activation activation_read(void)
 	const char *fds = getenv("LISTEN_FDS");
 	const char *names = getenv("LISTEN_FDNAMES");
 	if (!pid || !fds || strtol(pid, NULL, 10) != (long)getpid())
-		return (struct activation){0};
-	return (struct activation){.count = (int)strtol(fds, NULL, 10), .names = strdup(names ? names : "")};
+		return (struct activation){ 0 };
+	return (struct activation){ .count = (int)strtol(fds, NULL, 10),
+				    .names = strdup(names ? names : "") };
 }
 
-static int open_listener(const struct pn_config_listener *l, size_t copies, struct activation *a, int *fds, size_t fds_max, size_t *count,
-                         struct pn_error *err)
+static int open_listener(const struct pn_config_listener *l, size_t copies, struct activation *a,
+			 int *fds, size_t fds_max, size_t *count, struct pn_error *err)
 {
 	size_t taken = 0;
 	const char *name = l->systemd_name[0] != '\0' ? l->systemd_name : l->name;
 	int fd;
-	while (a->count > 0 && taken < l->address_count && (fd = systemd_take(name, a->names, a->count)) >= 0) {
+	while (a->count > 0 && taken < l->address_count &&
+	       (fd = systemd_take(name, a->names, a->count)) >= 0) {
 		if (*count == fds_max)
-			return pn_error_set(err, "too many listening sockets (at most %zu)", fds_max);
+			return pn_error_set(err, "too many listening sockets (at most %zu)",
+					    fds_max);
 		for (size_t i = 0; i < copies; i++) /* systemd's socket is shared by all loops */
 			fds[(*count)++] = fd;
 		taken++;
@@ -164,7 +182,8 @@ static int open_listener(const struct pn_config_listener *l, size_t copies, stru
 	for (size_t i = taken; i < l->address_count; i++) {
 		for (size_t k = 0; k < copies; k++) {
 			if (*count == fds_max)
-				return pn_error_set(err, "too many listening sockets (at most %zu)", fds_max);
+				return pn_error_set(err, "too many listening sockets (at most %zu)",
+						    fds_max);
 			fd = open_address(l, l->addresses[i], err);
 			if (fd < 0)
 				return -1;
@@ -174,14 +193,16 @@ static int open_listener(const struct pn_config_listener *l, size_t copies, stru
 	return 0;
 }
 
-int pn_listeners_open(const struct pn_config *c, int *fds, size_t fds_max, size_t *ret_count, struct pn_error *err)
+int pn_listeners_open(const struct pn_config *c, int *fds, size_t fds_max, size_t *ret_count,
+		      struct pn_error *err)
 {
 	struct activation a = activation_read();
 	int rc = 0;
 	*ret_count = 0;
 	for (size_t i = 0; i < c->listener_count && rc == 0; i++) {
 		const struct pn_config_listener *l = &c->listeners[i];
-		rc = open_listener(l, l->reuseport ? pn_app_loop_count(c) : 1, &a, fds, fds_max, ret_count, err);
+		rc = open_listener(l, l->reuseport ? pn_app_loop_count(c) : 1, &a, fds, fds_max,
+				   ret_count, err);
 	}
 	free(a.names);
 	return rc;
@@ -189,16 +210,20 @@ int pn_listeners_open(const struct pn_config *c, int *fds, size_t fds_max, size_
 
 int pn_control_socket_open(const char *path, gid_t gid, struct pn_error *err)
 {
-	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	if (strlen(path) >= sizeof(un.sun_path))
-		return pn_error_set(err, "control_socket: %s is longer than %zu octets", path, sizeof(un.sun_path) - 1);
+		return pn_error_set(err, "control_socket: %s is longer than %zu octets", path,
+				    sizeof(un.sun_path) - 1);
 	memcpy(un.sun_path, path, strlen(path));
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return pn_error_set(err, "control socket: %s", strerror(errno));
 	if (connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0) {
 		(void)close(fd);
-		return pn_error_set(err, "control_socket: another gateway serves %s; stop it first or give this one its own control_socket and spool", path);
+		return pn_error_set(err,
+				    "control_socket: another gateway serves %s; stop it first or "
+				    "give this one its own control_socket and spool",
+				    path);
 	}
 	(void)unlink(path);
 	mode_t old = umask(0117);
@@ -207,12 +232,16 @@ int pn_control_socket_open(const char *path, gid_t gid, struct pn_error *err)
 	(void)umask(old);
 	if (rc != 0 || listen(fd, 16) != 0) {
 		(void)close(fd);
-		return pn_error_set(err, "control_socket: cannot make %s: %s (the directory must exist and be writable)", path, strerror(error));
+		return pn_error_set(err,
+				    "control_socket: cannot make %s: %s (the directory must exist "
+				    "and be writable)",
+				    path, strerror(error));
 	}
 	if (gid != (gid_t)-1 && chown(path, (uid_t)-1, gid) != 0) {
 		error = errno;
 		(void)close(fd);
-		return pn_error_set(err, "control_socket: cannot give %s to group %u: %s", path, (unsigned)gid, strerror(error));
+		return pn_error_set(err, "control_socket: cannot give %s to group %u: %s", path,
+				    (unsigned)gid, strerror(error));
 	}
 	return fd;
 }

@@ -13,31 +13,39 @@ static void usage(FILE *out)
 {
 	fputs("Usage: postern COMMAND [options]\n"
 	      "\n"
-	      "A mail submission gateway: takes mail from authenticated users on 465 (implicit TLS) and 587\n"
+	      "A mail submission gateway: takes mail from authenticated users on 465 (implicit "
+	      "TLS) and 587\n"
 	      "(STARTTLS), keeps it safe on disk, and relays it to your mail servers.\n"
 	      "\n"
 	      "Commands:\n"
-	      "  serve [-c FILE]            run in the foreground (SIGTERM drains and stops, SIGHUP reloads)\n"
-	      "  check [-c FILE]            report every mistake in the configuration and in the files it names\n"
+	      "  serve [-c FILE]            run in the foreground (SIGTERM drains and stops, "
+	      "SIGHUP reloads)\n"
+	      "  check [-c FILE]            report every mistake in the configuration and in the "
+	      "files it names\n"
 	      "  user add|passwd|list|remove [-c FILE | -f USERFILE] [NAME] ...\n"
 	      "                             manage the users who may submit (postern user --help)\n"
 	      "  queue list|show|retry|hold|remove [-c FILE | -s SOCKET] [--json] [ID]\n"
 	      "                             look at and handle the messages that are still here\n"
 	      "  status [-c FILE | -s SOCKET] [--json]\n"
-	      "                             counters of loops, relay workers, upstreams and limits\n"
+	      "                             counters of loops, relay workers, upstreams and "
+	      "limits\n"
 	      "  reload [-c FILE | -s SOCKET]\n"
 	      "                             read the configuration, certificates and users again\n"
 	      "  help, --help               this text\n"
-	      "  version, --version         versions of Postern and its libraries, and kernel features\n"
+	      "  version, --version         versions of Postern and its libraries, and kernel "
+	      "features\n"
 	      "\n"
 	      "FILE defaults to " PN_DEFAULT_CONFIG ".\n"
-	      "Exit codes: 0 done, 1 failed, 64 wrong usage, 69 not reachable or address in use, 71 operating\n"
+	      "Exit codes: 0 done, 1 failed, 64 wrong usage, 69 not reachable or address in use, "
+	      "71 operating\n"
 	      "system error, 78 mistakes in the configuration.\n",
 	      out);
 }
 
-/* Takes "-c FILE" (or "--config FILE") out of argv, wherever it stands. Returns the new argc, or -1 on a missing value. */
-static int take_option(int argc, char **argv, const char *short_name, const char *long_name, const char **ret)
+/* Takes "-c FILE" (or "--config FILE") out of argv, wherever it stands. Returns the new argc, or -1
+ * on a missing value. */
+static int take_option(int argc, char **argv, const char *short_name, const char *long_name,
+		       const char **ret)
 {
 	int kept = 0;
 	for (int i = 0; i < argc; i++) {
@@ -72,16 +80,18 @@ static int no_more_arguments(int argc, char **argv)
 	return PN_EXIT_USAGE;
 }
 
-/* Beyond reading the file: certificates are loaded and matched with their keys, the user file is read. */
+/* Beyond reading the file: certificates are loaded and matched with their keys, the user file is
+ * read. */
 static int check_deep(const struct pn_config *c)
 {
-	struct pn_error err = {0};
-	struct pn_handover h = {0};
-	struct pn_app_settings s = {0};
+	struct pn_error err = { 0 };
+	struct pn_handover h = { 0 };
+	struct pn_app_settings s = { 0 };
 	int mistakes = 0;
 	struct pn_tls_tickets *tickets = pn_tls_tickets_new(c->tls.ticket_key_lifetime_s);
 	struct pn_tls_server *server = NULL;
-	if (pn_handover_collect(&h, c, &err) != 0 || !tickets || pn_app_settings_make(&s, c, &h, &err) != 0) {
+	if (pn_handover_collect(&h, c, &err) != 0 || !tickets ||
+	    pn_app_settings_make(&s, c, &h, &err) != 0) {
 		fprintf(stderr, "%s\n", err.text);
 		mistakes++;
 	} else if (!(server = pn_app_tls_server(c, &h, tickets, &err))) {
@@ -119,7 +129,9 @@ static int command_serve(const char *config_path, int argc, char **argv)
 		return code;
 #if PN_JEMALLOC
 	if (!pn_jemalloc_is_active()) {
-		fputs("postern: jemalloc is linked but another allocator is in front of it (LD_PRELOAD?); remove it\n", stderr);
+		fputs("postern: jemalloc is linked but another allocator is in front of it "
+		      "(LD_PRELOAD?); remove it\n",
+		      stderr);
 		return PN_EXIT_FAILURE;
 	}
 #endif
@@ -166,7 +178,8 @@ int main(int argc, char **argv)
 		return PN_EXIT_USAGE;
 	}
 	const char *command = argv[0];
-	if (strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0 || strcmp(command, "help") == 0) {
+	if (strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0 ||
+	    strcmp(command, "help") == 0) {
 		usage(stdout);
 		return PN_EXIT_OK;
 	}
@@ -177,10 +190,12 @@ int main(int argc, char **argv)
 	argc = take_option(argc, argv, "-c", "--config", &config_path);
 	if (argc < 0)
 		return PN_EXIT_USAGE;
-	bool is_control = strcmp(command, "queue") == 0 || strcmp(command, "status") == 0 || strcmp(command, "reload") == 0;
+	bool is_control = strcmp(command, "queue") == 0 || strcmp(command, "status") == 0 ||
+			  strcmp(command, "reload") == 0;
 	if (is_control) {
 		argc = take_option(argc, argv, "-s", "--socket", &socket_path);
-		return argc < 0 ? PN_EXIT_USAGE : command_control(config_path, socket_path, argc, argv);
+		return argc < 0 ? PN_EXIT_USAGE
+				: command_control(config_path, socket_path, argc, argv);
 	}
 	if (strcmp(command, "user") == 0)
 		return command_user(config_path, argc, argv);

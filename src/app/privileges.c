@@ -21,19 +21,28 @@ int pn_identity_find(const struct pn_config *c, struct pn_identity *ret, struct 
 		return 0;
 	}
 	if (c->run_user[0] == '\0')
-		return pn_error_set(err, "started as root but run_user is not configured; set run_user = \"postern\" (useradd --system postern)");
+		return pn_error_set(err, "started as root but run_user is not configured; set "
+					 "run_user = \"postern\" (useradd --system postern)");
 	const struct passwd *pw = getpwnam(c->run_user);
 	if (!pw)
-		return pn_error_set(err, "run_user \"%s\" does not exist; make it: useradd --system --shell /usr/sbin/nologin %s", c->run_user, c->run_user);
+		return pn_error_set(err,
+				    "run_user \"%s\" does not exist; make it: useradd --system "
+				    "--shell /usr/sbin/nologin %s",
+				    c->run_user, c->run_user);
 	if (pw->pw_uid == 0)
-		return pn_error_set(err, "run_user \"%s\" is root; the worker must run as an unprivileged user", c->run_user);
+		return pn_error_set(
+			err, "run_user \"%s\" is root; the worker must run as an unprivileged user",
+			c->run_user);
 	ret->uid = pw->pw_uid;
 	ret->gid = pw->pw_gid;
 	(void)snprintf(ret->user, sizeof(ret->user), "%s", c->run_user);
 	if (c->run_group[0] != '\0') {
 		const struct group *gr = getgrnam(c->run_group);
 		if (!gr)
-			return pn_error_set(err, "run_group \"%s\" does not exist; make it: groupadd --system %s", c->run_group, c->run_group);
+			return pn_error_set(
+				err,
+				"run_group \"%s\" does not exist; make it: groupadd --system %s",
+				c->run_group, c->run_group);
 		ret->gid = gr->gr_gid;
 	}
 	ret->is_set = true;
@@ -42,8 +51,9 @@ int pn_identity_find(const struct pn_config *c, struct pn_identity *ret, struct 
 
 int pn_privileges_drop(const struct pn_identity *id, struct pn_error *err)
 {
-	if (id->is_set && (initgroups(id->user, id->gid) != 0 || setresgid(id->gid, id->gid, id->gid) != 0 ||
-	                   setresuid(id->uid, id->uid, id->uid) != 0))
+	if (id->is_set &&
+	    (initgroups(id->user, id->gid) != 0 || setresgid(id->gid, id->gid, id->gid) != 0 ||
+	     setresuid(id->uid, id->uid, id->uid) != 0))
 		return pn_error_set(err, "cannot become user %s: %s", id->user, strerror(errno));
 	if (id->is_set && (setuid(0) == 0 || geteuid() == 0))
 		return pn_error_set(err, "privileges could be taken back after dropping them");
@@ -54,22 +64,26 @@ int pn_privileges_drop(const struct pn_identity *id, struct pn_error *err)
 	return 0;
 }
 
-int pn_directory_prepare(const char *path, mode_t mode, const struct pn_identity *id, struct pn_error *err)
+int pn_directory_prepare(const char *path, mode_t mode, const struct pn_identity *id,
+			 struct pn_error *err)
 {
 	struct stat st;
 	if (mkdir(path, mode) == 0) {
 		if (id->is_set && chown(path, id->uid, id->gid) != 0)
-			return pn_error_set(err, "%s: cannot give it to user %s: %s", path, id->user, strerror(errno));
+			return pn_error_set(err, "%s: cannot give it to user %s: %s", path,
+					    id->user, strerror(errno));
 		return 0;
 	}
 	if (errno != EEXIST)
-		return pn_error_set(err, "%s: cannot make this directory: %s", path, strerror(errno));
+		return pn_error_set(err, "%s: cannot make this directory: %s", path,
+				    strerror(errno));
 	if (stat(path, &st) != 0)
 		return pn_error_set(err, "%s: %s", path, strerror(errno));
 	if (!S_ISDIR(st.st_mode))
 		return pn_error_set(err, "%s: is not a directory", path);
 	if (id->is_set && st.st_uid != id->uid && !(st.st_gid == id->gid && (st.st_mode & 0020)))
-		return pn_error_set(err, "%s: user %s cannot write it; chown %s %s", path, id->user, id->user, path);
+		return pn_error_set(err, "%s: user %s cannot write it; chown %s %s", path, id->user,
+				    id->user, path);
 	return 0;
 }
 
@@ -79,9 +93,10 @@ uint64_t pn_open_files_raise(uint64_t wanted)
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
 		return 0;
 	rlim_t target = wanted == 0 ? limit.rlim_max : (rlim_t)wanted;
-	struct rlimit raised = {.rlim_cur = target, .rlim_max = target > limit.rlim_max ? target : limit.rlim_max};
+	struct rlimit raised = { .rlim_cur = target,
+				 .rlim_max = target > limit.rlim_max ? target : limit.rlim_max };
 	if (setrlimit(RLIMIT_NOFILE, &raised) != 0) {
-		raised = (struct rlimit){.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
+		raised = (struct rlimit){ .rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max };
 		(void)setrlimit(RLIMIT_NOFILE, &raised);
 	}
 	return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (uint64_t)limit.rlim_cur : 0;

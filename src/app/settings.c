@@ -42,7 +42,8 @@ static uint32_t worker_count(const struct pn_config *c)
 	return n > 0 ? (uint32_t)n : 1;
 }
 
-/* Loops take the CPUs from the front, relay workers from the back, so that they meet last. -1 = not pinned. */
+/* Loops take the CPUs from the front, relay workers from the back, so that they meet last. -1 = not
+ * pinned. */
 static int place_threads(struct pn_app_settings *s, const struct pn_config *c)
 {
 	int cpus[CPU_SETSIZE];
@@ -67,17 +68,19 @@ void pn_app_profile_values(const struct pn_config *c, struct pn_session_profile 
 	memset(ret, 0, sizeof(*ret));
 	ret->smtp = (struct pn_smtp_server_settings){
 		.hostname = c->hostname,
-		.limits = {.command_line_max_bytes = c->limits.command_line_max_bytes,
-	                   .auth_line_max_bytes = c->limits.auth_line_max_bytes,
-	                   .text_line_max_bytes = c->limits.text_line_max_bytes,
-	                   .recipients_max = c->limits.recipients_max,
-	                   .message_size_max_bytes = c->limits.size_max_bytes,
-	                   .header_size_max_bytes = c->limits.header_size_max_bytes,
-	                   .received_max = c->limits.received_max,
-	                   .bad_commands_max = c->limits.bad_commands_max,
-	                   .auth_failures_max = c->auth.failures_max,
-	                   .transaction_memory_max_bytes = c->limits.transaction_memory_max_bytes},
-		.line_policy = c->line_endings == PN_CONFIG_LINES_NORMALIZE ? PN_LINE_NORMALIZE : PN_LINE_REJECT,
+		.limits = { .command_line_max_bytes = c->limits.command_line_max_bytes,
+			    .auth_line_max_bytes = c->limits.auth_line_max_bytes,
+			    .text_line_max_bytes = c->limits.text_line_max_bytes,
+			    .recipients_max = c->limits.recipients_max,
+			    .message_size_max_bytes = c->limits.size_max_bytes,
+			    .header_size_max_bytes = c->limits.header_size_max_bytes,
+			    .received_max = c->limits.received_max,
+			    .bad_commands_max = c->limits.bad_commands_max,
+			    .auth_failures_max = c->auth.failures_max,
+			    .transaction_memory_max_bytes =
+				    c->limits.transaction_memory_max_bytes },
+		.line_policy = c->line_endings == PN_CONFIG_LINES_NORMALIZE ? PN_LINE_NORMALIZE
+									    : PN_LINE_REJECT,
 		.has_smtputf8 = c->extensions.smtputf8,
 		.has_chunking = c->extensions.chunking,
 		.has_dsn = c->extensions.dsn,
@@ -88,7 +91,8 @@ void pn_app_profile_values(const struct pn_config *c, struct pn_session_profile 
 	ret->sessions_max = c->limits.sessions_max;
 	ret->handshakes_max = c->limits.handshakes_max;
 	ret->sessions_per_source_max = c->limits.sessions_per_source_max;
-	ret->connections_per_source_per_minute_max = c->limits.connections_per_source_per_minute_max;
+	ret->connections_per_source_per_minute_max =
+		c->limits.connections_per_source_per_minute_max;
 	ret->output_buffer_max_bytes = c->limits.output_buffer_max_bytes;
 	ret->handshake_timeout_ms = c->tls.handshake_timeout_s * 1000u;
 	ret->idle_timeout_ms = c->limits.idle_timeout_s * 1000u;
@@ -108,7 +112,9 @@ static void auth_values(struct pn_app_settings *s, const struct pn_config *c)
 		.cache_lifetime_s = c->auth.cache_lifetime_s,
 		.has_plain = c->auth.plain,
 		.has_login = c->auth.login,
-		.scram = c->auth.scram == PN_CONFIG_SCRAM_ON ? PN_SCRAM_ON : c->auth.scram == PN_CONFIG_SCRAM_OFF ? PN_SCRAM_OFF : PN_SCRAM_AUTO,
+		.scram = c->auth.scram == PN_CONFIG_SCRAM_ON    ? PN_SCRAM_ON
+			 : c->auth.scram == PN_CONFIG_SCRAM_OFF ? PN_SCRAM_OFF
+								: PN_SCRAM_AUTO,
 		.reload_check_s = c->auth.reload_check_s,
 	};
 }
@@ -142,10 +148,12 @@ static enum pn_upstream_tls upstream_tls(enum pn_config_upstream_tls tls)
 	return PN_UPSTREAM_TLS_NONE;
 }
 
-static struct pn_tls_client *upstream_tls_client(const struct pn_config_upstream *u, const struct pn_handover *h, struct pn_error *err)
+static struct pn_tls_client *upstream_tls_client(const struct pn_config_upstream *u,
+						 const struct pn_handover *h, struct pn_error *err)
 {
-	struct pn_tls_client_settings t = {
-		.ca_pem = pn_handover_get(h, pn_app_ca_path(u)), .ca_path = pn_app_ca_path(u), .is_verify_required = u->verify};
+	struct pn_tls_client_settings t = { .ca_pem = pn_handover_get(h, pn_app_ca_path(u)),
+					    .ca_path = pn_app_ca_path(u),
+					    .is_verify_required = u->verify };
 	return pn_tls_client_new(&t, err);
 }
 
@@ -153,35 +161,44 @@ static struct pn_tls_client *upstream_tls_client(const struct pn_config_upstream
 static char *password_line(struct pn_slice file)
 {
 	size_t len = 0;
-	while (len < file.len && file.ptr[len] != '\n' && file.ptr[len] != '\r' && file.ptr[len] != '\0')
+	while (len < file.len && file.ptr[len] != '\n' && file.ptr[len] != '\r' &&
+	       file.ptr[len] != '\0')
 		len++;
 	return strndup((const char *)file.ptr, len);
 }
 
-static int upstream_hosts(struct pn_app_settings *s, const struct pn_config_upstream *u, struct pn_upstream_settings *out, struct pn_error *err)
+static int upstream_hosts(struct pn_app_settings *s, const struct pn_config_upstream *u,
+			  struct pn_upstream_settings *out, struct pn_error *err)
 {
 	out->hosts = &s->hosts[s->host_count];
 	out->host_count = u->host_count;
 	for (size_t i = 0; i < u->host_count; i++) {
 		struct pn_config_host host;
 		if (!pn_config_host_parse(u->hosts[i], &host))
-			return pn_error_set(err, "upstream \"%s\": \"%s\" is not a host like mx.example.org:25 or [2001:db8::1]:25", u->name, u->hosts[i]);
+			return pn_error_set(err,
+					    "upstream \"%s\": \"%s\" is not a host like "
+					    "mx.example.org:25 or [2001:db8::1]:25",
+					    u->name, u->hosts[i]);
 		char *name = strdup(host.host);
 		if (!name)
 			return pn_error_set(err, "out of memory");
 		s->host_names[s->host_count] = name;
-		s->hosts[s->host_count++] = (struct pn_upstream_host){.host = name, .port = host.port, .weight = host.weight};
+		s->hosts[s->host_count++] = (struct pn_upstream_host){ .host = name,
+								       .port = host.port,
+								       .weight = host.weight };
 	}
 	return 0;
 }
 
-static int upstream_values(struct pn_app_settings *s, const struct pn_config_upstream *u, const struct pn_handover *h,
-                           struct pn_upstream_settings *out, char **password, struct pn_error *err)
+static int upstream_values(struct pn_app_settings *s, const struct pn_config_upstream *u,
+			   const struct pn_handover *h, struct pn_upstream_settings *out,
+			   char **password, struct pn_error *err)
 {
 	*out = (struct pn_upstream_settings){
 		.name = u->name,
 		.kind = u->kind == PN_CONFIG_UPSTREAM_MAILDIR ? PN_UPSTREAM_MAILDIR
-	                : u->kind == PN_CONFIG_UPSTREAM_LMTP  ? PN_UPSTREAM_LMTP : PN_UPSTREAM_SMTP,
+			: u->kind == PN_CONFIG_UPSTREAM_LMTP  ? PN_UPSTREAM_LMTP
+							      : PN_UPSTREAM_SMTP,
 		.domains = (const char *const *)u->domains,
 		.domain_count = u->domain_count,
 		.tls = upstream_tls(u->tls),
@@ -197,7 +214,8 @@ static int upstream_values(struct pn_app_settings *s, const struct pn_config_ups
 		.connect_timeout_s = u->connect_timeout_s,
 		.command_timeout_s = u->command_timeout_s,
 		.greeting_timeout_s = u->command_timeout_s,
-		/* Shorter by default (RFC 5321 4.5.3.2.4 for DATA), and never longer than what was asked for. */
+		/* Shorter by default (RFC 5321 4.5.3.2.4 for DATA), and never longer than what was
+		 * asked for. */
 		.data_start_timeout_s = u->command_timeout_s < 120 ? u->command_timeout_s : 120,
 		.tls_timeout_s = u->command_timeout_s < 60 ? u->command_timeout_s : 60,
 		.data_block_timeout_s = u->data_timeout_s,
@@ -220,7 +238,8 @@ static int upstream_values(struct pn_app_settings *s, const struct pn_config_ups
 	return upstream_hosts(s, u, out, err);
 }
 
-static int relay_values(struct pn_app_settings *s, const struct pn_config *c, const struct pn_handover *h, struct pn_error *err)
+static int relay_values(struct pn_app_settings *s, const struct pn_config *c,
+			const struct pn_handover *h, struct pn_error *err)
 {
 	size_t hosts = 1;
 	for (size_t i = 0; i < c->upstream_count; i++)
@@ -234,7 +253,8 @@ static int relay_values(struct pn_app_settings *s, const struct pn_config *c, co
 	s->relay.upstreams = s->upstreams;
 	for (size_t i = 0; i < c->upstream_count; i++) {
 		s->relay.upstream_count = i + 1;
-		if (upstream_values(s, &c->upstreams[i], h, &s->upstreams[i], &s->passwords[i], err) != 0)
+		if (upstream_values(s, &c->upstreams[i], h, &s->upstreams[i], &s->passwords[i],
+				    err) != 0)
 			return -1;
 	}
 	s->relay.hostname = c->hostname;
@@ -250,7 +270,8 @@ static int relay_values(struct pn_app_settings *s, const struct pn_config *c, co
 	return 0;
 }
 
-static int features_values(struct pn_app_settings *s, const struct pn_config *c, struct pn_error *err)
+static int features_values(struct pn_app_settings *s, const struct pn_config *c,
+			   struct pn_error *err)
 {
 	for (size_t i = 0; i < c->io_uring.disable_count; i++) {
 		uint32_t mask = 0;
@@ -261,7 +282,8 @@ static int features_values(struct pn_app_settings *s, const struct pn_config *c,
 	return 0;
 }
 
-int pn_app_settings_make(struct pn_app_settings *s, const struct pn_config *c, const struct pn_handover *h, struct pn_error *err)
+int pn_app_settings_make(struct pn_app_settings *s, const struct pn_config *c,
+			 const struct pn_handover *h, struct pn_error *err)
 {
 	memset(s, 0, sizeof(*s));
 	if (features_values(s, c, err) != 0)
@@ -294,7 +316,8 @@ void pn_app_settings_clear(struct pn_app_settings *s)
 	memset(s, 0, sizeof(*s));
 }
 
-struct pn_tls_server *pn_app_tls_server(const struct pn_config *c, const struct pn_handover *h, struct pn_tls_tickets *tickets, struct pn_error *err)
+struct pn_tls_server *pn_app_tls_server(const struct pn_config *c, const struct pn_handover *h,
+					struct pn_tls_tickets *tickets, struct pn_error *err)
 {
 	struct pn_tls_certificate_pem *pems = calloc(c->certificate_count + 1, sizeof(*pems));
 	if (!pems) {
@@ -303,17 +326,19 @@ struct pn_tls_server *pn_app_tls_server(const struct pn_config *c, const struct 
 	}
 	for (size_t i = 0; i < c->certificate_count; i++) {
 		const struct pn_config_certificate *cert = &c->certificates[i];
-		pems[i] = (struct pn_tls_certificate_pem){.chain_pem = pn_handover_get(h, cert->chain_file),
-		                                          .key_pem = pn_handover_get(h, cert->key_file),
-		                                          .chain_path = cert->chain_file,
-		                                          .key_path = cert->key_file};
+		pems[i] = (struct pn_tls_certificate_pem){
+			.chain_pem = pn_handover_get(h, cert->chain_file),
+			.key_pem = pn_handover_get(h, cert->key_file),
+			.chain_path = cert->chain_file,
+			.key_path = cert->key_file
+		};
 	}
-	struct pn_tls_server_settings t = {.certificates = pems,
-	                                   .certificate_count = c->certificate_count,
-	                                   .has_tls12 = c->tls.tls12,
-	                                   .sni_strict = c->tls.sni_strict,
-	                                   .has_tickets = c->tls.tickets,
-	                                   .tickets = tickets};
+	struct pn_tls_server_settings t = { .certificates = pems,
+					    .certificate_count = c->certificate_count,
+					    .has_tls12 = c->tls.tls12,
+					    .sni_strict = c->tls.sni_strict,
+					    .has_tickets = c->tls.tickets,
+					    .tickets = tickets };
 	struct pn_tls_server *server = pn_tls_server_new(&t, err);
 	free(pems);
 	return server;

@@ -19,7 +19,8 @@ struct loop_thread {
 	bool is_started;
 	struct pn_loop *loop;
 	struct pn_session_service *service;
-	const struct pn_listener *listeners; /* own view: `reuseport` listeners have a socket for each loop */
+	const struct pn_listener
+		*listeners; /* own view: `reuseport` listeners have a socket for each loop */
 	struct pn_task profile_task;
 	struct pn_task drain_task;
 	_Atomic bool is_profile_pending;
@@ -56,7 +57,8 @@ static void on_profile(struct pn_loop *loop, struct pn_task *task)
 {
 	(void)loop;
 	struct loop_thread *t = pn_container_of(task, struct loop_thread, profile_task);
-	/* release: pairs with the acquire in pn_loop_threads_set_profile, which may post this task again from here on */
+	/* release: pairs with the acquire in pn_loop_threads_set_profile, which may post this task
+	 * again from here on */
 	atomic_store_explicit(&t->is_profile_pending, false, memory_order_release);
 	pthread_mutex_lock(&t->all->lock);
 	struct pn_session_profile *p = pn_session_profile_ref(t->all->profile);
@@ -82,18 +84,19 @@ static int make_loop(struct loop_thread *t)
 	const struct pn_app_settings *app = t->all->settings.app;
 	char name[32];
 	(void)snprintf(name, sizeof(name), "loop/%u", t->index);
-	struct pn_loop_settings s = {.name = name,
-	                             .sq_entries = c->io_uring.sq_entries,
-	                             .cq_entries = c->io_uring.cq_entries,
-	                             .buffer_count = c->io_uring.buffer_count,
-	                             .buffer_size_bytes = c->io_uring.buffer_size_bytes,
-	                             .cpu = app->loop_cpus[t->index],
-	                             .features_disabled = app->features_disabled,
-	                             .is_restricted = true};
+	struct pn_loop_settings s = { .name = name,
+				      .sq_entries = c->io_uring.sq_entries,
+				      .cq_entries = c->io_uring.cq_entries,
+				      .buffer_count = c->io_uring.buffer_count,
+				      .buffer_size_bytes = c->io_uring.buffer_size_bytes,
+				      .cpu = app->loop_cpus[t->index],
+				      .features_disabled = app->features_disabled,
+				      .is_restricted = true };
 	return pn_loop_new(&s, &t->loop, &t->err);
 }
 
-/* The drain task may have run to its end while the thread that posted it is still about to wake this loop. */
+/* The drain task may have run to its end while the thread that posted it is still about to wake
+ * this loop. */
 static void wait_drain_posted(struct pn_loop_threads *all)
 {
 	pthread_mutex_lock(&all->lock);
@@ -110,7 +113,8 @@ static void *thread_main(void *arg)
 		report(t, false);
 		return NULL;
 	}
-	t->service = pn_session_service_new(t->loop, s->shared, s->profile, t->listeners, s->listener_count, t->index, &t->err);
+	t->service = pn_session_service_new(t->loop, s->shared, s->profile, t->listeners,
+					    s->listener_count, t->index, &t->err);
 	if (!t->service) {
 		report(t, false);
 		return NULL;
@@ -120,7 +124,9 @@ static void *thread_main(void *arg)
 	int rc = pn_loop_run(t->loop);
 	if (rc != 0)
 		pn_logf(PN_LOG_ERROR, "loop", "loop %u ended: %s", t->index, strerror(-rc));
-	PN_ASSERT(rc == 0); /* a ring that fails takes its sessions with it: the parent starts the worker again */
+	PN_ASSERT(
+		rc ==
+		0); /* a ring that fails takes its sessions with it: the parent starts the worker again */
 	wait_drain_posted(t->all);
 	pn_session_service_free(t->service);
 	while (pn_loop_inflight(t->loop) > 0 && pn_loop_run_once(t->loop, 100) == 0)
@@ -129,7 +135,8 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
-struct pn_loop_threads *pn_loop_threads_start(const struct pn_loop_threads_settings *s, struct pn_error *err)
+struct pn_loop_threads *pn_loop_threads_start(const struct pn_loop_threads_settings *s,
+					      struct pn_error *err)
 {
 	unsigned count = s->app->loop_count;
 	struct pn_loop_threads *all = calloc(1, sizeof(*all) + count * sizeof(all->threads[0]));
@@ -179,7 +186,8 @@ void pn_loop_threads_set_profile(struct pn_loop_threads *all, struct pn_session_
 	pn_session_profile_unref(old);
 	for (unsigned i = 0; i < all->count; i++) {
 		struct loop_thread *t = &all->threads[i];
-		/* acq_rel: a task that still waits will see the new profile; one that ran may be posted again */
+		/* acq_rel: a task that still waits will see the new profile; one that ran may be
+		 * posted again */
 		if (!atomic_exchange_explicit(&t->is_profile_pending, true, memory_order_acq_rel))
 			pn_loop_post(t->loop, &t->profile_task);
 	}

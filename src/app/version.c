@@ -19,12 +19,13 @@
 #include "app.h"
 
 #define PN_STRING_OF(x) #x
-#define PN_STRING(x) PN_STRING_OF(x)
+#define PN_STRING(x)    PN_STRING_OF(x)
 
 bool pn_jemalloc_is_active(void)
 {
 #if PN_JEMALLOC
-	/* An allocation must move jemalloc's own count of this thread: then malloc really is jemalloc's. */
+	/* An allocation must move jemalloc's own count of this thread: then malloc really is
+	 * jemalloc's. */
 	uint64_t before = 0;
 	uint64_t after = 0;
 	size_t len = sizeof(before);
@@ -45,7 +46,8 @@ static void print_allocator(FILE *out)
 	const char *version = "";
 	size_t len = sizeof(version);
 	(void)mallctl("version", &version, &len, NULL, 0);
-	fprintf(out, "  jemalloc     %s (%s)\n", version, pn_jemalloc_is_active() ? "active" : "NOT active: another allocator is in front");
+	fprintf(out, "  jemalloc     %s (%s)\n", version,
+		pn_jemalloc_is_active() ? "active" : "NOT active: another allocator is in front");
 #else
 	fprintf(out, "  jemalloc     not in this build (sanitizer)\n");
 #endif
@@ -54,7 +56,7 @@ static void print_allocator(FILE *out)
 static void print_kernel(FILE *out)
 {
 	struct utsname u;
-	struct pn_error err = {0};
+	struct pn_error err = { 0 };
 	uint32_t features = 0;
 	if (uname(&u) == 0)
 		fprintf(out, "kernel %s %s\n", u.release, u.machine);
@@ -64,7 +66,8 @@ static void print_kernel(FILE *out)
 	}
 	fprintf(out, "  io_uring    ");
 	for (unsigned i = 0; i < PN_NET_FEATURE_COUNT; i++)
-		fprintf(out, " %s%s", (features >> i & 1u) ? "" : "no-", pn_net_feature_name((enum pn_net_feature_index)i));
+		fprintf(out, " %s%s", (features >> i & 1u) ? "" : "no-",
+			pn_net_feature_name((enum pn_net_feature_index)i));
 	fprintf(out, "\n");
 }
 
@@ -78,7 +81,8 @@ void pn_version_print(FILE *out)
 	fprintf(out, "  jansson      %s\n", JANSSON_VERSION);
 	fprintf(out, "  c-ares       %s\n", ares_version(NULL));
 	fprintf(out, "  libidn       %s\n", stringprep_check_version(NULL));
-	fprintf(out, "  libxcrypt    %s\n", PN_STRING(XCRYPT_VERSION_MAJOR) "." PN_STRING(XCRYPT_VERSION_MINOR));
+	fprintf(out, "  libxcrypt    %s\n",
+		PN_STRING(XCRYPT_VERSION_MAJOR) "." PN_STRING(XCRYPT_VERSION_MINOR));
 	const struct scmp_version *v = seccomp_version();
 	fprintf(out, "  libseccomp   %u.%u.%u\n", v->major, v->minor, v->micro);
 	fprintf(out, "  glibc        %s\n", gnu_get_libc_version());

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * worker.c - the unprivileged process: takes the hand-over, drops privileges, recovers the spool, sandboxes itself, serves, drains.
+ * worker.c - the unprivileged process: takes the hand-over, drops privileges, recovers the spool,
+ * sandboxes itself, serves, drains.
  *
- * Order matters: privileges go before the first thread or ring; the spool is recovered before anything is accepted; the sandbox closes before any octet
- * from a peer is read. SIGTERM (from the parent) drains. When the parent dies the worker is killed (PR_SET_PDEATHSIG): every promise is on disk.
+ * Order matters: privileges go before the first thread or ring; the spool is recovered before
+ * anything is accepted; the sandbox closes before any octet
+ * from a peer is read. SIGTERM (from the parent) drains. When the parent dies the worker is killed
+ * (PR_SET_PDEATHSIG): every promise is on disk.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -34,7 +37,7 @@ struct worker {
 	struct pn_handover handover;
 	struct pn_config *config;
 	struct pn_app_settings settings;
-	struct pn_listener *listeners;  /* loop_count views of listener_count each */
+	struct pn_listener *listeners; /* loop_count views of listener_count each */
 	size_t listener_count;
 	int control_fd;
 	struct pn_tls_tickets *tickets;
@@ -49,9 +52,12 @@ struct worker {
 	uint32_t features;
 	uint64_t recovered;
 	struct {
-		_Atomic uint32_t sessions_max, handshakes_max, sessions_per_source_max, connections_per_minute_max;
-		_Atomic uint32_t header_size_max_bytes, text_line_max_bytes, command_line_max_bytes, auth_line_max_bytes;
-		_Atomic uint32_t recipients_max, received_max, bad_commands_max, transaction_memory_max_bytes, output_buffer_max_bytes;
+		_Atomic uint32_t sessions_max, handshakes_max, sessions_per_source_max,
+			connections_per_minute_max;
+		_Atomic uint32_t header_size_max_bytes, text_line_max_bytes, command_line_max_bytes,
+			auth_line_max_bytes;
+		_Atomic uint32_t recipients_max, received_max, bad_commands_max,
+			transaction_memory_max_bytes, output_buffer_max_bytes;
 		_Atomic uint32_t auth_failures_max;
 		_Atomic uint64_t size_max_bytes;
 	} live;
@@ -99,18 +105,24 @@ static enum pn_log_class log_level(enum pn_config_log_level level)
 static int start_log(struct worker *w, struct pn_error *err)
 {
 	const struct pn_config *c = w->config;
-	struct pn_log_settings s = {.format = c->log.format == PN_CONFIG_LOG_JSON ? PN_LOG_JSON : PN_LOG_LOGFMT,
-	                            .level_min = log_level(c->log.level),
-	                            .path = c->log.file,
-	                            .ring_slots = c->log.ring_slots};
+	struct pn_log_settings s = { .format = c->log.format == PN_CONFIG_LOG_JSON ? PN_LOG_JSON
+										   : PN_LOG_LOGFMT,
+				     .level_min = log_level(c->log.level),
+				     .path = c->log.file,
+				     .ring_slots = c->log.ring_slots };
 	int rc = pn_log_start(&s);
-	return rc == 0 ? 0 : pn_error_set(err, "log: %s: %s", c->log.file[0] != '\0' ? c->log.file : "stderr", strerror(-rc));
+	return rc == 0 ? 0
+		       : pn_error_set(err, "log: %s: %s",
+				      c->log.file[0] != '\0' ? c->log.file : "stderr",
+				      strerror(-rc));
 }
 
 static struct pn_config *config_from(const struct pn_handover *h, struct pn_error *err)
 {
 	struct pn_slice text = pn_handover_get(h, "config");
-	struct pn_config *c = text.ptr ? pn_config_parse((const char *)text.ptr, "handed-over configuration", stderr) : NULL;
+	struct pn_config *c = text.ptr ? pn_config_parse((const char *)text.ptr,
+							 "handed-over configuration", stderr)
+				       : NULL;
 	if (!c)
 		(void)pn_error_set(err, "the handed-over configuration cannot be read");
 	return c;
@@ -135,7 +147,10 @@ static int map_listeners(struct worker *w, struct pn_error *err)
 				if (fd >= w->handover.fd_count)
 					return pn_error_set(err, "the hand-over lacks descriptors");
 				w->listeners[loop * w->listener_count + n] = (struct pn_listener){
-					.name = l->name, .fd = w->handover.fds[fd], .is_implicit_tls = l->tls == PN_CONFIG_TLS_IMPLICIT};
+					.name = l->name,
+					.fd = w->handover.fds[fd],
+					.is_implicit_tls = l->tls == PN_CONFIG_TLS_IMPLICIT
+				};
 				if (l->reuseport)
 					fd++;
 			}
@@ -159,7 +174,8 @@ static void log_certificate_warnings(const struct pn_tls_server *server)
 	}
 }
 
-static struct pn_session_profile *make_profile(struct worker *w, const struct pn_config *c, const struct pn_handover *h, struct pn_error *err)
+static struct pn_session_profile *make_profile(struct worker *w, const struct pn_config *c,
+					       const struct pn_handover *h, struct pn_error *err)
 {
 	struct pn_session_profile values;
 	pn_app_profile_values(c, &values);
@@ -184,8 +200,9 @@ static int open_stores(struct worker *w, struct pn_error *err)
 	uint64_t start = pn_clock_mono_ms();
 	if (pn_spool_recover(w->spool, on_recovered, w, err) != 0)
 		return -1;
-	pn_logf(PN_LOG_INFO, "recovery", "%llu messages found in %s in %llu ms", (unsigned long long)w->recovered, w->settings.spool.path,
-	        (unsigned long long)(pn_clock_mono_ms() - start));
+	pn_logf(PN_LOG_INFO, "recovery", "%llu messages found in %s in %llu ms",
+		(unsigned long long)w->recovered, w->settings.spool.path,
+		(unsigned long long)(pn_clock_mono_ms() - start));
 	pn_spool_on_orphan(w->spool, submit_orphan, w);
 	w->auth = pn_auth_new(&w->settings.auth, err);
 	if (!w->auth)
@@ -204,16 +221,21 @@ static const char *parent_of(const char *path)
 static void sandbox(struct worker *w)
 {
 	const struct pn_config *c = w->config;
-	struct pn_sandbox s = {0};
+	struct pn_sandbox s = { 0 };
 	s.writable[s.writable_count++] = c->spool.path;
-	for (size_t i = 0; i < c->upstream_count && s.writable_count < PN_ARRAY_SIZE(s.writable) - 1; i++) {
+	for (size_t i = 0;
+	     i < c->upstream_count && s.writable_count < PN_ARRAY_SIZE(s.writable) - 1; i++) {
 		if (c->upstreams[i].kind == PN_CONFIG_UPSTREAM_MAILDIR)
 			s.writable[s.writable_count++] = c->upstreams[i].maildir;
 	}
 	if (c->log.file[0] != '\0')
 		s.writable[s.writable_count++] = parent_of(c->log.file);
-	static const char *const readable[] = {"/etc/resolv.conf", "/run/systemd/resolve", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services", "/etc/localtime",
-	                                       "/usr/share/zoneinfo", "/etc/host.conf", "/etc/gai.conf", "/dev/urandom", "/sys/devices/system/cpu"};
+	static const char *const readable[] = {
+		"/etc/resolv.conf",    "/run/systemd/resolve",   "/etc/hosts",
+		"/etc/nsswitch.conf",  "/etc/services",          "/etc/localtime",
+		"/usr/share/zoneinfo", "/etc/host.conf",         "/etc/gai.conf",
+		"/dev/urandom",        "/sys/devices/system/cpu"
+	};
 	for (size_t i = 0; i < PN_ARRAY_SIZE(readable); i++)
 		s.readable[s.readable_count++] = readable[i];
 	s.readable[s.readable_count++] = parent_of(c->auth.user_file);
@@ -239,25 +261,41 @@ static size_t limits(void *ctx, struct pn_admin_limit *out, size_t max)
 	uint64_t sessions = atomic_load_explicit(&w->shared.sessions, memory_order_relaxed);
 	uint64_t handshakes = atomic_load_explicit(&w->shared.handshakes, memory_order_relaxed);
 	const struct pn_admin_limit all[] = {
-		{"limits.sessions_max", w->live.sessions_max, sessions, "session", "refused_sessions_max"},
-		{"limits.handshakes_max", w->live.handshakes_max, handshakes, "session", "refused_handshakes_max"},
-		{"limits.sessions_per_source_max", w->live.sessions_per_source_max, 0, "session", "refused_source_sessions"},
-		{"limits.connections_per_source_per_minute_max", w->live.connections_per_minute_max, 0, "session", "refused_source_rate"},
-		{"limits.size_max_bytes", w->live.size_max_bytes, 0, "reply", "message-too-big"},
-		{"limits.header_size_max_bytes", w->live.header_size_max_bytes, 0, "reply", "header-too-big"},
-		{"limits.text_line_max_bytes", w->live.text_line_max_bytes, 0, "reply", "text-line-too-long"},
-		{"limits.command_line_max_bytes", w->live.command_line_max_bytes, 0, "reply", "line-too-long"},
-		{"limits.auth_line_max_bytes", w->live.auth_line_max_bytes, 0, "reply", "auth-line-too-long"},
-		{"limits.recipients_max", w->live.recipients_max, 0, "reply", "too-many-recipients"},
-		{"limits.received_max", w->live.received_max, 0, "reply", "loop"},
-		{"limits.bad_commands_max", w->live.bad_commands_max, 0, "reply", "too-many-errors"},
-		{"limits.transaction_memory_max_bytes", w->live.transaction_memory_max_bytes, 0, "reply", "memory"},
-		{"limits.output_buffer_max_bytes", w->live.output_buffer_max_bytes, 0, "session", "output_stalls"},
-		{"auth.failures_max", w->live.auth_failures_max, 0, "reply", "auth-too-many"},
-		{"auth.helper_queue_max", w->settings.auth.helper_queue_max, pn_auth_inflight(w->auth), "session", "auth_tempfailed"},
-		{"spool.queue_messages_max", w->settings.spool.queue_messages_max, st.messages, "reply", "queue-full"},
-		{"spool.memory_max_bytes", w->settings.spool.memory_max_bytes, st.memory_bytes, NULL, NULL},
-		{"spool.free_space_min_bytes", w->settings.spool.free_space_min_bytes, st.free_bytes, "reply", "storage-full"},
+		{ "limits.sessions_max", w->live.sessions_max, sessions, "session",
+		  "refused_sessions_max" },
+		{ "limits.handshakes_max", w->live.handshakes_max, handshakes, "session",
+		  "refused_handshakes_max" },
+		{ "limits.sessions_per_source_max", w->live.sessions_per_source_max, 0, "session",
+		  "refused_source_sessions" },
+		{ "limits.connections_per_source_per_minute_max",
+		  w->live.connections_per_minute_max, 0, "session", "refused_source_rate" },
+		{ "limits.size_max_bytes", w->live.size_max_bytes, 0, "reply", "message-too-big" },
+		{ "limits.header_size_max_bytes", w->live.header_size_max_bytes, 0, "reply",
+		  "header-too-big" },
+		{ "limits.text_line_max_bytes", w->live.text_line_max_bytes, 0, "reply",
+		  "text-line-too-long" },
+		{ "limits.command_line_max_bytes", w->live.command_line_max_bytes, 0, "reply",
+		  "line-too-long" },
+		{ "limits.auth_line_max_bytes", w->live.auth_line_max_bytes, 0, "reply",
+		  "auth-line-too-long" },
+		{ "limits.recipients_max", w->live.recipients_max, 0, "reply",
+		  "too-many-recipients" },
+		{ "limits.received_max", w->live.received_max, 0, "reply", "loop" },
+		{ "limits.bad_commands_max", w->live.bad_commands_max, 0, "reply",
+		  "too-many-errors" },
+		{ "limits.transaction_memory_max_bytes", w->live.transaction_memory_max_bytes, 0,
+		  "reply", "memory" },
+		{ "limits.output_buffer_max_bytes", w->live.output_buffer_max_bytes, 0, "session",
+		  "output_stalls" },
+		{ "auth.failures_max", w->live.auth_failures_max, 0, "reply", "auth-too-many" },
+		{ "auth.helper_queue_max", w->settings.auth.helper_queue_max,
+		  pn_auth_inflight(w->auth), "session", "auth_tempfailed" },
+		{ "spool.queue_messages_max", w->settings.spool.queue_messages_max, st.messages,
+		  "reply", "queue-full" },
+		{ "spool.memory_max_bytes", w->settings.spool.memory_max_bytes, st.memory_bytes,
+		  NULL, NULL },
+		{ "spool.free_space_min_bytes", w->settings.spool.free_space_min_bytes,
+		  st.free_bytes, "reply", "storage-full" },
 	};
 	size_t count = PN_ARRAY_SIZE(all) < max ? PN_ARRAY_SIZE(all) : max;
 	memcpy(out, all, count * sizeof(all[0]));
@@ -290,33 +328,37 @@ static int start_serving(struct worker *w, struct pn_error *err)
 	if (!w->profile || pn_relay_start(w->relay, err) != 0)
 		return -1;
 	show_limits(w, w->profile);
-	w->shared = (struct pn_session_shared){
-		.spool = w->spool, .auth = w->auth, .sources = w->sources, .submit = submit, .submit_ctx = w};
-	struct pn_loop_threads_settings t = {.config = w->config,
-	                                     .app = &w->settings,
-	                                     .shared = &w->shared,
-	                                     .profile = w->profile,
-	                                     .listeners = w->listeners,
-	                                     .listener_count = w->listener_count};
+	w->shared = (struct pn_session_shared){ .spool = w->spool,
+						.auth = w->auth,
+						.sources = w->sources,
+						.submit = submit,
+						.submit_ctx = w };
+	struct pn_loop_threads_settings t = { .config = w->config,
+					      .app = &w->settings,
+					      .shared = &w->shared,
+					      .profile = w->profile,
+					      .listeners = w->listeners,
+					      .listener_count = w->listener_count };
 	w->loops = pn_loop_threads_start(&t, err);
 	if (!w->loops)
 		return -1;
-	struct pn_admin_settings a = {.listen_fd = w->control_fd,
-	                              .relay = w->relay,
-	                              .spool = w->spool,
-	                              .started_wall_ms = pn_clock_wall_ms(),
-	                              .version = PN_VERSION,
-	                              .hostname = w->config->hostname,
-	                              .features = w->features & ~w->settings.features_disabled,
-	                              .limits = limits,
-	                              .limits_ctx = w,
-	                              .reload = ask_reload,
-	                              .reload_ctx = w};
+	struct pn_admin_settings a = { .listen_fd = w->control_fd,
+				       .relay = w->relay,
+				       .spool = w->spool,
+				       .started_wall_ms = pn_clock_wall_ms(),
+				       .version = PN_VERSION,
+				       .hostname = w->config->hostname,
+				       .features = w->features & ~w->settings.features_disabled,
+				       .limits = limits,
+				       .limits_ctx = w,
+				       .reload = ask_reload,
+				       .reload_ctx = w };
 	w->admin = pn_admin_start(&a, err);
 	return w->admin ? 0 : -1;
 }
 
-static int start(struct worker *w, const struct pn_identity *id, pid_t parent_pid, struct pn_error *err)
+static int start(struct worker *w, const struct pn_identity *id, pid_t parent_pid,
+		 struct pn_error *err)
 {
 	if (pn_privileges_drop(id, err) != 0)
 		return -1;
@@ -334,7 +376,8 @@ static int start(struct worker *w, const struct pn_identity *id, pid_t parent_pi
 		return -1;
 	if (pn_net_probe(&w->features, err) != 0)
 		return -1;
-	if (pn_app_settings_make(&w->settings, w->config, &w->handover, err) != 0 || map_listeners(w, err) != 0)
+	if (pn_app_settings_make(&w->settings, w->config, &w->handover, err) != 0 ||
+	    map_listeners(w, err) != 0)
 		return -1;
 	w->tickets = pn_tls_tickets_new(w->config->tls.ticket_key_lifetime_s);
 	if (!w->tickets)
@@ -349,11 +392,12 @@ static void say(struct worker *w, char c)
 	(void)send(w->sock, &c, 1, MSG_NOSIGNAL);
 }
 
-/* A new configuration: everything is made first; only then are the loops told. What needs a restart was refused by the parent already. */
+/* A new configuration: everything is made first; only then are the loops told. What needs a restart
+ * was refused by the parent already. */
 static void reload(struct worker *w)
 {
 	struct pn_handover h;
-	struct pn_error err = {0};
+	struct pn_error err = { 0 };
 	int rc = pn_handover_recv(w->sock, &h);
 	if (rc != 0) {
 		pn_logf(PN_LOG_ERROR, "reload", "hand-over: %s", strerror(-rc));
@@ -372,7 +416,9 @@ static void reload(struct worker *w)
 		w->profile = p;
 		show_limits(w, p);
 		pn_log_reopen();
-		pn_logf(PN_LOG_INFO, "reload", "done: certificates, TLS, users, limits and timeouts are in force for new sessions");
+		pn_logf(PN_LOG_INFO, "reload",
+			"done: certificates, TLS, users, limits and timeouts are in force for new "
+			"sessions");
 		say(w, 'K');
 	}
 	pn_config_free(c);
@@ -383,12 +429,14 @@ static void reload(struct worker *w)
 static void serve(struct worker *w)
 {
 	for (;;) {
-		struct pollfd fds[2] = {{.fd = w->sock, .events = POLLIN}, {.fd = w->signal_fd, .events = POLLIN}};
+		struct pollfd fds[2] = { { .fd = w->sock, .events = POLLIN },
+					 { .fd = w->signal_fd, .events = POLLIN } };
 		int n = poll(fds, 2, TICKET_ROTATION_MS);
 		if (n < 0 && errno != EINTR)
 			return;
 		if (n == 0)
-			pn_tls_tickets_rotate(w->tickets); /* old keys vanish even while nobody connects */
+			pn_tls_tickets_rotate(
+				w->tickets); /* old keys vanish even while nobody connects */
 		if (n <= 0)
 			continue;
 		if (fds[1].revents & POLLIN)
@@ -408,10 +456,12 @@ static void stop(struct worker *w)
 {
 	uint32_t timeout_ms = w->config->limits.drain_timeout_s * 1000u;
 	uint64_t start_ms = pn_clock_mono_ms();
-	pn_logf(PN_LOG_INFO, "drain", "no new sessions; transactions may finish for up to %u s", w->config->limits.drain_timeout_s);
+	pn_logf(PN_LOG_INFO, "drain", "no new sessions; transactions may finish for up to %u s",
+		w->config->limits.drain_timeout_s);
 	pn_loop_threads_drain(w->loops, timeout_ms);
 	uint64_t used = pn_clock_mono_ms() - start_ms;
-	/* Deliveries in progress get what is left of the time, and at least a moment to end cleanly. */
+	/* Deliveries in progress get what is left of the time, and at least a moment to end
+	 * cleanly. */
 	pn_admin_stop(w->admin);
 	pn_relay_stop(w->relay, used + 1000 < timeout_ms ? timeout_ms - used : 1000);
 	pn_loop_threads_free(w->loops);
@@ -436,7 +486,8 @@ static int signals_open(void)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
-	/* Blocked here, before any thread exists, so that every thread inherits it. SIGINT and SIGHUP of a terminal are the parent's to interpret. */
+	/* Blocked here, before any thread exists, so that every thread inherits it. SIGINT and
+	 * SIGHUP of a terminal are the parent's to interpret. */
 	if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
 		return -1;
 	sigdelset(&set, SIGINT);
@@ -447,8 +498,8 @@ static int signals_open(void)
 
 int pn_worker_run(int sock, const struct pn_identity *id, pid_t parent_pid)
 {
-	struct worker w = {.sock = sock, .control_fd = -1};
-	struct pn_error err = {0};
+	struct worker w = { .sock = sock, .control_fd = -1 };
+	struct pn_error err = { 0 };
 	w.signal_fd = signals_open();
 	if (w.signal_fd < 0 || start(&w, id, parent_pid, &err) != 0) {
 		pn_logf(PN_LOG_ERROR, "start", "%s", err.text);

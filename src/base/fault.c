@@ -39,7 +39,8 @@ static size_t rule_count;
 static struct fault_site sites[FAULT_SITES_MAX];
 static size_t site_count;
 static bool is_loaded;
-static bool is_said; /* the plan came with the environment: each failure is shown, so that a test knows its plan was reached */
+/* The plan came with the environment: each failure is shown, so that a test knows its plan was reached. */
+static bool is_said;
 
 static PN_NORETURN void refuse_plan(const char *plan, const char *why)
 {
@@ -139,7 +140,8 @@ int pn_fault_result(const char *site, int res)
 		else if (res > 0)
 			res /= 2;
 		if (is_said)
-			fprintf(stderr, "event=fault site=%s hit=%llu result=%d\n", site, (unsigned long long)hit, res);
+			fprintf(stderr, "event=fault site=%s hit=%llu result=%d\n", site,
+				(unsigned long long)hit, res);
 		break;
 	}
 	pthread_mutex_unlock(&lock);

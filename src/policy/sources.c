@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * sources.c - the per-source table: open addressing over single-word slots, changed by compare-and-swap.
+ * sources.c - the per-source table: open addressing over single-word slots, changed by
+ * compare-and-swap.
  *
- * Word layout: tag 24 bits | sessions 16 | minute 8 | connections in that minute 16. A word of zero is free; a slot whose
+ * Word layout: tag 24 bits | sessions 16 | minute 8 | connections in that minute 16. A word of
+ * zero is free; a slot whose
  * sessions are 0 and whose minute has passed may be taken over by another source. All orderings are
  * relaxed: the word is the whole state, nothing else is published through it.
  */
@@ -13,9 +15,9 @@
 #include <postern/base/prng.h>
 #include <postern/policy/sources.h>
 
-#define PROBE_MAX 16u
+#define PROBE_MAX      16u
 #define SESSIONS_LIMIT 0xffffu
-#define RATE_LIMIT 0xffffu
+#define RATE_LIMIT     0xffffu
 
 struct pn_sources {
 	uint64_t key[2];
@@ -32,15 +34,16 @@ struct word {
 
 static struct word word_unpack(uint64_t v)
 {
-	return (struct word){.tag = (uint32_t)(v >> 40),
-	                     .sessions = (uint32_t)(v >> 24) & 0xffffu,
-	                     .minute = (uint32_t)(v >> 16) & 0xffu,
-	                     .rate = (uint32_t)v & 0xffffu};
+	return (struct word){ .tag = (uint32_t)(v >> 40),
+			      .sessions = (uint32_t)(v >> 24) & 0xffffu,
+			      .minute = (uint32_t)(v >> 16) & 0xffu,
+			      .rate = (uint32_t)v & 0xffffu };
 }
 
 static uint64_t word_pack(struct word w)
 {
-	return (uint64_t)w.tag << 40 | (uint64_t)w.sessions << 24 | (uint64_t)w.minute << 16 | (uint64_t)w.rate;
+	return (uint64_t)w.tag << 40 | (uint64_t)w.sessions << 24 | (uint64_t)w.minute << 16 |
+	       (uint64_t)w.rate;
 }
 
 struct pn_sources *pn_sources_new(uint32_t sources_max)
@@ -100,7 +103,8 @@ static bool word_is_reusable(struct word w, uint32_t minute)
 }
 
 /* The slot that holds `tag`, else the first reusable one in reach, else NULL. */
-static _Atomic uint64_t *slot_find(struct pn_sources *t, uint64_t hash, uint32_t tag, uint32_t minute)
+static _Atomic uint64_t *slot_find(struct pn_sources *t, uint64_t hash, uint32_t tag,
+				   uint32_t minute)
 {
 	_Atomic uint64_t *reusable = NULL;
 	for (uint32_t i = 0; i < PROBE_MAX; i++) {
@@ -114,8 +118,9 @@ static _Atomic uint64_t *slot_find(struct pn_sources *t, uint64_t hash, uint32_t
 	return reusable;
 }
 
-enum pn_source_verdict pn_sources_enter(struct pn_sources *t, const struct sockaddr *addr, uint32_t sessions_max,
-                                        uint32_t per_minute_max, uint64_t now_ms, uint32_t *ret_ticket)
+enum pn_source_verdict pn_sources_enter(struct pn_sources *t, const struct sockaddr *addr,
+					uint32_t sessions_max, uint32_t per_minute_max,
+					uint64_t now_ms, uint32_t *ret_ticket)
 {
 	uint64_t hash = source_hash(t, addr);
 	uint32_t tag = (uint32_t)(hash >> 40) | 1u; /* never 0: 0 is a free slot */
@@ -134,7 +139,7 @@ enum pn_source_verdict pn_sources_enter(struct pn_sources *t, const struct socka
 		if (w.tag != tag) {
 			if (!word_is_reusable(w, minute))
 				continue;
-			w = (struct word){.tag = tag, .minute = minute};
+			w = (struct word){ .tag = tag, .minute = minute };
 		}
 		if (w.minute != minute) {
 			w.minute = minute;
@@ -143,11 +148,12 @@ enum pn_source_verdict pn_sources_enter(struct pn_sources *t, const struct socka
 		if (w.sessions >= sessions_max)
 			return PN_SOURCE_TOO_MANY_SESSIONS;
 		if (w.rate >= per_minute_max)
-			return per_minute_max == RATE_LIMIT ? PN_SOURCE_UNTRACKED : PN_SOURCE_TOO_FAST;
+			return per_minute_max == RATE_LIMIT ? PN_SOURCE_UNTRACKED
+							    : PN_SOURCE_TOO_FAST;
 		w.sessions++;
 		w.rate++;
-		if (atomic_compare_exchange_weak_explicit(slot, &old, word_pack(w), memory_order_relaxed,
-		                                          memory_order_relaxed)) {
+		if (atomic_compare_exchange_weak_explicit(
+			    slot, &old, word_pack(w), memory_order_relaxed, memory_order_relaxed)) {
 			*ret_ticket = (uint32_t)(slot - t->slots);
 			return PN_SOURCE_OK;
 		}
@@ -163,6 +169,6 @@ void pn_sources_leave(struct pn_sources *t, uint32_t ticket)
 		w = word_unpack(old);
 		PN_ASSERT(w.sessions > 0);
 		w.sessions--;
-	} while (!atomic_compare_exchange_weak_explicit(slot, &old, word_pack(w), memory_order_relaxed,
-	                                                memory_order_relaxed));
+	} while (!atomic_compare_exchange_weak_explicit(
+		slot, &old, word_pack(w), memory_order_relaxed, memory_order_relaxed));
 }

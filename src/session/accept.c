@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * accept.c - takes connections from the shared listeners and decides whether they may become sessions.
+ * accept.c - takes connections from the shared listeners and decides whether they may become
+ * sessions.
  *
- * Accepts are single-shot and re-armed after each connection: on a listener that several rings share, a multishot accept gives every connection to one
- * ring, a re-armed single shot moves this ring to the end of the kernel's wait queue and is even. Refusals are cheap: on implicit
- * TLS the connection is closed before its ClientHello is read, on STARTTLS it is greeted with 421 (RFC 5321 3.8).
+ * Accepts are single-shot and re-armed after each connection: on a listener that several rings
+ * share, a multishot accept gives every connection to one
+ * ring, a re-armed single shot moves this ring to the end of the kernel's wait queue and is even.
+ * Refusals are cheap: on implicit
+ * TLS the connection is closed before its ClientHello is read, on STARTTLS it is greeted with 421
+ * (RFC 5321 3.8).
  */
 #include <errno.h>
 #include <string.h>
@@ -21,7 +25,8 @@ void pn_acceptor_start(struct pn_acceptor *a)
 	if (a->svc->is_draining || a->op.is_inflight)
 		return;
 	a->addr_len = sizeof(a->addr);
-	pn_loop_accept(a->svc->loop, &a->op, on_accept, a->listener->fd, (struct sockaddr *)&a->addr, &a->addr_len);
+	pn_loop_accept(a->svc->loop, &a->op, on_accept, a->listener->fd,
+		       (struct sockaddr *)&a->addr, &a->addr_len);
 }
 
 bool pn_acceptors_are_idle(const struct pn_session_service *svc)
@@ -40,7 +45,8 @@ static void refuse(const struct pn_acceptor *a, int fd, enum pn_reply reply)
 		struct pn_buf line;
 		pn_buf_init(&line, 1024);
 		if (pn_reply_format(reply, PN_SLICE_NULL, true, &line) == 0)
-			(void)send(fd, pn_buf_ptr(&line), pn_buf_len(&line), MSG_DONTWAIT | MSG_NOSIGNAL);
+			(void)send(fd, pn_buf_ptr(&line), pn_buf_len(&line),
+				   MSG_DONTWAIT | MSG_NOSIGNAL);
 		pn_buf_free(&line);
 	}
 	(void)close(fd);
@@ -61,8 +67,9 @@ static bool admit_source(struct pn_acceptor *a, int fd, uint32_t *ticket, bool *
 	struct pn_session_service *svc = a->svc;
 	const struct pn_session_profile *p = svc->profile;
 	*is_counted = false;
-	switch (pn_sources_enter(svc->shared->sources, (const struct sockaddr *)&a->addr, p->sessions_per_source_max,
-	                         p->connections_per_source_per_minute_max, pn_loop_now_ms(svc->loop), ticket)) {
+	switch (pn_sources_enter(
+		svc->shared->sources, (const struct sockaddr *)&a->addr, p->sessions_per_source_max,
+		p->connections_per_source_per_minute_max, pn_loop_now_ms(svc->loop), ticket)) {
 	case PN_SOURCE_OK:
 		*is_counted = true;
 		return true;
@@ -95,7 +102,8 @@ static void admit(struct pn_acceptor *a, int fd)
 		PN_COUNT(svc, refused_sessions_max);
 		goto refused;
 	}
-	if (a->listener->is_implicit_tls && !take_place(&shared->handshakes, svc->profile->handshakes_max)) {
+	if (a->listener->is_implicit_tls &&
+	    !take_place(&shared->handshakes, svc->profile->handshakes_max)) {
 		PN_COUNT(svc, refused_handshakes_max);
 		goto refused_session;
 	}
@@ -133,10 +141,12 @@ static void on_accept(struct pn_loop *loop, struct pn_op *op, int res)
 			admit(a, res);
 	} else if (res == -EBADF || res == -EINVAL || res == -ENOTSOCK) {
 		PN_COUNT(svc, accept_errors);
-		pn_logf(PN_LOG_ERROR, "accept", "listener %s: %s; no longer accepting on it", a->listener->name, strerror(-res));
+		pn_logf(PN_LOG_ERROR, "accept", "listener %s: %s; no longer accepting on it",
+			a->listener->name, strerror(-res));
 		is_again = false;
 	} else if (res != -ECANCELED && res != -EINTR && res != -ECONNABORTED) {
-		/* No descriptors, no memory, or something that lasts: accepting again at once would spin; the backlog waits in the kernel meanwhile. */
+		/* No descriptors, no memory, or something that lasts: accepting again at once would
+		 * spin; the backlog waits in the kernel meanwhile. */
 		if (res == -EMFILE || res == -ENFILE || res == -ENOBUFS || res == -ENOMEM)
 			PN_COUNT(svc, accept_paused);
 		else

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * service.c - what one loop owns for its sessions: listeners' accepts, the spool writer, counters; start, reload and drain.
+ * service.c - what one loop owns for its sessions: listeners' accepts, the spool writer, counters;
+ * start, reload and drain.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -8,7 +9,7 @@
 
 #include "session_internal.h"
 
-#define DRAIN_POLL_MS 20u
+#define DRAIN_POLL_MS     20u
 #define REPLIES_MAX_BYTES (1024u * 1024u)
 
 static const char *const counter_names[] = {
@@ -25,8 +26,8 @@ static void on_accept_retry(struct pn_timer *t)
 static void on_drain_timeout(struct pn_timer *t)
 {
 	struct pn_session_service *svc = pn_container_of(t, struct pn_session_service, drain_timer);
-	PN_LIST_FOR_EACH_SAFE (it, tmp, &svc->sessions)
-		pn_session_kill(pn_container_of(it, struct pn_session, node), "drain_timeout");
+	PN_LIST_FOR_EACH_SAFE(it, tmp, &svc->sessions)
+	pn_session_kill(pn_container_of(it, struct pn_session, node), "drain_timeout");
 }
 
 static void on_drain_poll(struct pn_timer *t)
@@ -38,7 +39,8 @@ static void on_drain_poll(struct pn_timer *t)
 static void register_replies(struct pn_session_service *svc)
 {
 	for (unsigned i = 0; i < PN_REPLY_COUNT; i++)
-		svc->reply_names[i] = i == PN_REPLY_NONE ? "none" : pn_reply_reason((enum pn_reply)i);
+		svc->reply_names[i] =
+			i == PN_REPLY_NONE ? "none" : pn_reply_reason((enum pn_reply)i);
 	svc->reply_block = svc->counter_block;
 	pn_list_init(&svc->reply_block.node);
 	svc->reply_block.scope = "reply";
@@ -48,9 +50,12 @@ static void register_replies(struct pn_session_service *svc)
 	pn_counters_register(&svc->reply_block);
 }
 
-struct pn_session_service *pn_session_service_new(struct pn_loop *loop, struct pn_session_shared *shared, struct pn_session_profile *profile,
-                                                  const struct pn_listener *listeners, size_t listener_count, unsigned index,
-                                                  struct pn_error *err)
+struct pn_session_service *pn_session_service_new(struct pn_loop *loop,
+						  struct pn_session_shared *shared,
+						  struct pn_session_profile *profile,
+						  const struct pn_listener *listeners,
+						  size_t listener_count, unsigned index,
+						  struct pn_error *err)
 {
 	struct pn_session_service *svc = calloc(1, sizeof(*svc));
 	if (!svc) {
@@ -74,13 +79,16 @@ struct pn_session_service *pn_session_service_new(struct pn_loop *loop, struct p
 	}
 	svc->profile = pn_session_profile_ref(profile);
 	for (size_t i = 0; i < listener_count; i++) {
-		svc->acceptors[i] = (struct pn_acceptor){.svc = svc, .listener = &listeners[i]};
+		svc->acceptors[i] = (struct pn_acceptor){ .svc = svc, .listener = &listeners[i] };
 		pn_timer_init(&svc->acceptors[i].retry, on_accept_retry);
 	}
 	svc->acceptor_count = listener_count;
-	svc->counter_block = (struct pn_counter_block){
-		.scope = "session", .names = counter_names, .values = svc->counters, .count = PN_SESSION_COUNTER_COUNT};
-	(void)snprintf(svc->counter_block.instance, sizeof(svc->counter_block.instance), "%s", name);
+	svc->counter_block = (struct pn_counter_block){ .scope = "session",
+							.names = counter_names,
+							.values = svc->counters,
+							.count = PN_SESSION_COUNTER_COUNT };
+	(void)snprintf(svc->counter_block.instance, sizeof(svc->counter_block.instance), "%s",
+		       name);
 	pn_counters_register(&svc->counter_block);
 	register_replies(svc);
 	return svc;
@@ -92,14 +100,16 @@ void pn_session_service_start(struct pn_session_service *svc)
 		pn_acceptor_start(&svc->acceptors[i]);
 }
 
-void pn_session_service_set_profile(struct pn_session_service *svc, struct pn_session_profile *profile)
+void pn_session_service_set_profile(struct pn_session_service *svc,
+				    struct pn_session_profile *profile)
 {
 	struct pn_session_profile *old = svc->profile;
 	svc->profile = pn_session_profile_ref(profile);
 	pn_session_profile_unref(old);
 }
 
-void pn_session_service_drain(struct pn_session_service *svc, uint32_t timeout_ms, void (*done)(void *ctx), void *ctx)
+void pn_session_service_drain(struct pn_session_service *svc, uint32_t timeout_ms,
+			      void (*done)(void *ctx), void *ctx)
 {
 	PN_ASSERT(!svc->is_draining);
 	svc->is_draining = true;
@@ -110,19 +120,20 @@ void pn_session_service_drain(struct pn_session_service *svc, uint32_t timeout_m
 		pn_loop_cancel(svc->loop, &svc->acceptors[i].op);
 	}
 	pn_loop_timer_set(svc->loop, &svc->drain_timer, timeout_ms);
-	PN_LIST_FOR_EACH_SAFE (it, tmp, &svc->sessions)
-		pn_session_drain_one(pn_container_of(it, struct pn_session, node));
+	PN_LIST_FOR_EACH_SAFE(it, tmp, &svc->sessions)
+	pn_session_drain_one(pn_container_of(it, struct pn_session, node));
 	pn_service_check_drained(svc);
 }
 
-/* Session ends ask this directly; spool work that outlives its session is looked at by a short timer. */
+/* Session ends ask this directly; spool work that outlives its session is looked at by a short
+ * timer. */
 void pn_service_check_drained(struct pn_session_service *svc)
 {
 	if (!svc->is_draining || svc->is_drain_over)
 		return;
 	/* A hashing helper may still post its (dropped) answer to this loop. */
-	if (svc->session_count == 0 && pn_acceptors_are_idle(svc) && !pn_spool_writer_is_busy(svc->writer) &&
-	    pn_auth_inflight(svc->shared->auth) == 0) {
+	if (svc->session_count == 0 && pn_acceptors_are_idle(svc) &&
+	    !pn_spool_writer_is_busy(svc->writer) && pn_auth_inflight(svc->shared->auth) == 0) {
 		svc->is_drain_over = true;
 		pn_loop_timer_cancel(svc->loop, &svc->drain_timer);
 		pn_loop_timer_cancel(svc->loop, &svc->drain_poll);

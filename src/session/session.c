@@ -2,7 +2,8 @@
 /*
  * session.c - the life of a session: birth, deadlines, the ways to end, and the last free.
  *
- * Ending: OPEN -> CLOSING (last output on its way) -> LINGER (only where the last words may not be lost to a RST) -> DEAD (cancel, wait for the last
+ * Ending: OPEN -> CLOSING (last output on its way) -> LINGER (only where the last words may not be
+ * lost to a RST) -> DEAD (cancel, wait for the last
  * CQEs, close) -> freed. Nothing is freed while the kernel may still write to it.
  */
 #include <errno.h>
@@ -16,7 +17,9 @@
 
 static void on_timer(struct pn_timer *t);
 
-struct pn_session *pn_session_new(struct pn_session_service *svc, const struct pn_listener *listener, int fd, const struct sockaddr_in6 *peer)
+struct pn_session *pn_session_new(struct pn_session_service *svc,
+				  const struct pn_listener *listener, int fd,
+				  const struct sockaddr_in6 *peer)
 {
 	struct pn_session *s = calloc(1, sizeof(*s));
 	if (!s)
@@ -30,7 +33,8 @@ struct pn_session *pn_session_new(struct pn_session_service *svc, const struct p
 	s->id = pn_id_make(s->profile->node, pn_clock_wall_ms());
 	pn_timer_init(&s->timer, on_timer);
 	pn_buf_init(&s->cipher_backlog, PN_SESSION_BACKLOG_MAX_BYTES);
-	pn_buf_init_secret(&s->plain_backlog, PN_SESSION_BACKLOG_MAX_BYTES); /* a line of AUTH may wait in it */
+	pn_buf_init_secret(&s->plain_backlog,
+			   PN_SESSION_BACKLOG_MAX_BYTES); /* a line of AUTH may wait in it */
 	pn_buf_init(&s->out, s->profile->output_buffer_max_bytes);
 	pn_buf_init(&s->sending, s->profile->output_buffer_max_bytes);
 	s->smtp_settings = s->profile->smtp;
@@ -74,8 +78,9 @@ void pn_session_set_deadline(struct pn_session *s, uint64_t delay_ms)
 void pn_session_touch(struct pn_session *s)
 {
 	if (s->state == PN_SESSION_OPEN && s->wait != PN_WAIT_DELAY)
-		pn_session_set_deadline(s, pn_smtp_server_is_receiving(&s->smtp) ? s->profile->data_timeout_ms
-		                                                                 : s->profile->idle_timeout_ms);
+		pn_session_set_deadline(s, pn_smtp_server_is_receiving(&s->smtp)
+						   ? s->profile->data_timeout_ms
+						   : s->profile->idle_timeout_ms);
 }
 
 static void say_and_close(struct pn_session *s, enum pn_reply reply, const char *reason)
@@ -142,10 +147,12 @@ static void on_timer(struct pn_timer *t)
 	}
 }
 
-/* A session that has not authenticated in all its time makes room for others; looked at whenever its client says something. */
+/* A session that has not authenticated in all its time makes room for others; looked at whenever
+ * its client says something. */
 static bool is_overdue(const struct pn_session *s)
 {
-	return !s->user && pn_loop_now_ms(s->svc->loop) - s->started_ms > s->profile->session_timeout_ms;
+	return !s->user &&
+	       pn_loop_now_ms(s->svc->loop) - s->started_ms > s->profile->session_timeout_ms;
 }
 
 void pn_session_drain_one(struct pn_session *s)
@@ -242,8 +249,8 @@ static void on_closed(struct pn_loop *loop, struct pn_op *op, int res)
 
 void pn_session_check_dead(struct pn_session *s)
 {
-	if (s->state != PN_SESSION_DEAD || s->is_pumping || s->recv_op.is_inflight || s->send_op.is_inflight || s->close_op.is_inflight ||
-	    s->fd < 0)
+	if (s->state != PN_SESSION_DEAD || s->is_pumping || s->recv_op.is_inflight ||
+	    s->send_op.is_inflight || s->close_op.is_inflight || s->fd < 0)
 		return;
 	int fd = s->fd;
 	s->fd = -1;

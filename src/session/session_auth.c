@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * session_auth.c - carries SASL exchanges between the protocol and auth, and holds back the answers to failures.
+ * session_auth.c - carries SASL exchanges between the protocol and auth, and holds back the
+ * answers to failures.
  *
- * A failed AUTH is answered after a delay that doubles with each failure of the session, so that guessing is slow; the delay holds only this
+ * A failed AUTH is answered after a delay that doubles with each failure of the session, so that
+ * guessing is slow; the delay holds only this
  * session. Unknown users and wrong passwords look and take the same (see auth).
  */
 #include "session_internal.h"
 
-static void on_result(void *ctx, enum pn_auth_result result, struct pn_slice data, struct pn_auth_user *user);
+static void on_result(void *ctx, enum pn_auth_result result, struct pn_slice data,
+		      struct pn_auth_user *user);
 
 void pn_session_auth_drop(struct pn_session *s)
 {
@@ -28,7 +31,8 @@ void pn_session_on_auth(struct pn_session *s, const struct pn_smtp_event *ev)
 	pn_session_auth_drop(s);
 	/* The answer may come from inside the call, when s->auth is not set yet: see on_result. */
 	struct pn_auth_exchange *ex =
-		pn_auth_exchange_start(s->svc->shared->auth, s->svc->loop, ev->mechanism, ev->has_initial, ev->data, on_result, s);
+		pn_auth_exchange_start(s->svc->shared->auth, s->svc->loop, ev->mechanism,
+				       ev->has_initial, ev->data, on_result, s);
 	if (!ex) {
 		on_result(s, PN_AUTH_TEMPFAIL, PN_SLICE_NULL, NULL);
 		return;
@@ -42,9 +46,12 @@ void pn_session_on_auth(struct pn_session *s, const struct pn_smtp_event *ev)
 static uint64_t failure_delay_ms(const struct pn_session *s)
 {
 	uint64_t delay = s->profile->auth_failure_delay_ms;
-	for (uint32_t i = 1; i < s->auth_failures && delay < s->profile->auth_failure_delay_max_ms; i++)
+	for (uint32_t i = 1; i < s->auth_failures && delay < s->profile->auth_failure_delay_max_ms;
+	     i++)
 		delay *= 2;
-	return delay < s->profile->auth_failure_delay_max_ms ? delay : s->profile->auth_failure_delay_max_ms;
+	return delay < s->profile->auth_failure_delay_max_ms
+		       ? delay
+		       : s->profile->auth_failure_delay_max_ms;
 }
 
 static void log_auth(struct pn_session *s, const char *result)
@@ -87,15 +94,17 @@ static void succeeded(struct pn_session *s, struct pn_auth_user *user)
 {
 	PN_COUNT(s->svc, auth_ok);
 	s->user = user;
-	struct pn_smtp_verdict v = {.reply = PN_REPLY_AUTH_OK, .challenge = pn_auth_user_name(user)};
+	struct pn_smtp_verdict v = { .reply = PN_REPLY_AUTH_OK,
+				     .challenge = pn_auth_user_name(user) };
 	(void)pn_smtp_server_resolve(&s->smtp, s->token, &v, &s->svc->replies);
 	s->wait = PN_WAIT_NONE;
 }
 
-static void on_result(void *ctx, enum pn_auth_result result, struct pn_slice data, struct pn_auth_user *user)
+static void on_result(void *ctx, enum pn_auth_result result, struct pn_slice data,
+		      struct pn_auth_user *user)
 {
 	struct pn_session *s = ctx;
-	struct pn_smtp_verdict v = {.reply = PN_REPLY_AUTH_TEMPFAIL};
+	struct pn_smtp_verdict v = { .reply = PN_REPLY_AUTH_TEMPFAIL };
 
 	switch (result) {
 	case PN_AUTH_CHALLENGE:

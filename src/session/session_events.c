@@ -13,7 +13,7 @@
 
 void pn_session_resolve(struct pn_session *s, enum pn_reply reply, struct pn_slice text)
 {
-	struct pn_smtp_verdict v = {.reply = reply, .text = text};
+	struct pn_smtp_verdict v = { .reply = reply, .text = text };
 	(void)pn_smtp_server_resolve(&s->smtp, s->token, &v, &s->svc->replies);
 }
 
@@ -35,12 +35,14 @@ static void on_starttls(struct pn_session *s)
 		return;
 	}
 	struct pn_session_shared *shared = s->svc->shared;
-	if (atomic_fetch_add_explicit(&shared->handshakes, 1, memory_order_relaxed) >= s->profile->handshakes_max) {
+	if (atomic_fetch_add_explicit(&shared->handshakes, 1, memory_order_relaxed) >=
+	    s->profile->handshakes_max) {
 		atomic_fetch_sub_explicit(&shared->handshakes, 1, memory_order_relaxed);
 		PN_COUNT(s->svc, refused_handshakes_max);
 		/* The 220 has not left; its place takes a refusal. */
 		pn_buf_clear(&s->svc->replies);
-		if (pn_reply_format(PN_REPLY_TOO_MANY_SESSIONS, PN_SLICE_NULL, true, &s->svc->replies) != 0)
+		if (pn_reply_format(PN_REPLY_TOO_MANY_SESSIONS, PN_SLICE_NULL, true,
+				    &s->svc->replies) != 0)
 			pn_session_kill(s, "memory");
 		pn_session_close(s, "handshakes_max", true);
 		return;
@@ -55,7 +57,8 @@ static void on_starttls(struct pn_session *s)
 		pn_session_kill(s, "memory");
 }
 
-/* RFC 6409 6.1: the reverse-path must belong to the authenticated user; <> is always allowed (RFC 6409 3.2). */
+/* RFC 6409 6.1: the reverse-path must belong to the authenticated user; <> is always allowed (RFC
+ * 6409 3.2). */
 static enum pn_reply judge_mail(struct pn_session *s)
 {
 	const struct pn_envelope *e = pn_smtp_server_envelope(&s->smtp);
@@ -112,7 +115,8 @@ static void on_content(struct pn_session *s, struct pn_slice data)
 /* What an errno of the spool means to the client (RFC 3463 4.X.X). */
 static enum pn_reply storage_reply(int error)
 {
-	return error == -ENOSPC || error == -EDQUOT ? PN_REPLY_STORAGE_FULL : PN_REPLY_STORAGE_FAILED;
+	return error == -ENOSPC || error == -EDQUOT ? PN_REPLY_STORAGE_FULL
+						    : PN_REPLY_STORAGE_FAILED;
 }
 
 static void on_committed(void *ctx, int result, struct pn_spool_entry *entry)
@@ -129,7 +133,8 @@ static void on_committed(void *ctx, int result, struct pn_spool_entry *entry)
 	pn_session_log_message(s, e, size, reply, result);
 	if (result == 0) {
 		PN_COUNT(svc, messages_accepted);
-		pn_counter_add(&svc->counters[PN_SESSION_C_recipients_accepted], e->recipient_count);
+		pn_counter_add(&svc->counters[PN_SESSION_C_recipients_accepted],
+			       e->recipient_count);
 		s->messages++;
 		s->recipients += e->recipient_count;
 		svc->shared->submit(entry, svc->shared->submit_ctx);
@@ -143,10 +148,12 @@ static void on_committed(void *ctx, int result, struct pn_spool_entry *entry)
 	pn_session_resume(s);
 }
 
-static void fail_message(struct pn_session *s, const struct pn_envelope *e, enum pn_reply reply, int error)
+static void fail_message(struct pn_session *s, const struct pn_envelope *e, enum pn_reply reply,
+			 int error)
 {
 	PN_COUNT(s->svc, messages_failed);
-	pn_session_log_message(s, e, pn_smtp_server_content_facts(&s->smtp)->size_bytes, reply, error);
+	pn_session_log_message(s, e, pn_smtp_server_content_facts(&s->smtp)->size_bytes, reply,
+			       error);
 	pn_session_resolve(s, reply, PN_SLICE_NULL);
 }
 
@@ -155,7 +162,7 @@ static void end_message(struct pn_session *s)
 {
 	struct pn_envelope *e = pn_smtp_server_envelope(&s->smtp);
 	struct pn_arena *arena = pn_smtp_server_arena(&s->smtp);
-	struct pn_edit_list edits = {0};
+	struct pn_edit_list edits = { 0 };
 
 	e->received_wall_ms = pn_clock_wall_ms();
 	e->id = s->message_id = pn_id_make(s->profile->node, e->received_wall_ms);
@@ -166,18 +173,20 @@ static void end_message(struct pn_session *s)
 		fail_message(s, e, storage_reply(s->storage_error), s->storage_error);
 		return;
 	}
-	struct pn_trace trace = {.hostname = s->profile->hostname,
-	                         .envelope = e,
-	                         .tls_group = s->tls->group,
-	                         .has_client_address = s->profile->has_client_address,
-	                         .is_ehlo = pn_smtp_server_is_ehlo(&s->smtp)};
-	if (pn_content_plan_edits(pn_smtp_server_content_scan(&s->smtp), &trace, arena, &edits) != 0) {
+	struct pn_trace trace = { .hostname = s->profile->hostname,
+				  .envelope = e,
+				  .tls_group = s->tls->group,
+				  .has_client_address = s->profile->has_client_address,
+				  .is_ehlo = pn_smtp_server_is_ehlo(&s->smtp) };
+	if (pn_content_plan_edits(pn_smtp_server_content_scan(&s->smtp), &trace, arena, &edits) !=
+	    0) {
 		pn_session_drop_message(s);
 		fail_message(s, e, PN_REPLY_MEMORY, -ENOMEM);
 		return;
 	}
 	s->wait = PN_WAIT_VERDICT;
-	pn_spool_txn_commit(s->txn, e, pn_smtp_server_content_facts(&s->smtp), &edits, on_committed, s);
+	pn_spool_txn_commit(s->txn, e, pn_smtp_server_content_facts(&s->smtp), &edits, on_committed,
+			    s);
 }
 
 void pn_session_on_event(struct pn_session *s, const struct pn_smtp_event *ev)

@@ -2,9 +2,12 @@
 /*
  * session_internal.h - shared by the files of src/session only.
  *
- * Flow of octets: recv CQE -> (TLS handshake | record layer) -> smtp server -> events -> verdicts -> replies -> record layer -> send. A session is
- * "paused" while something must happen before more input may be acted on (a verdict, room in the output, the disk); what arrived meanwhile is kept in two
- * bounded backlogs (octets as received, and opened plaintext), never in the loop's provided buffers.
+ * Flow of octets: recv CQE -> (TLS handshake | record layer) -> smtp server -> events -> verdicts
+ * -> replies -> record layer -> send. A session is
+ * "paused" while something must happen before more input may be acted on (a verdict, room in the
+ * output, the disk); what arrived meanwhile is kept in two
+ * bounded backlogs (octets as received, and opened plaintext), never in the loop's provided
+ * buffers.
  */
 #ifndef POSTERN_SESSION_INTERNAL_H
 #define POSTERN_SESSION_INTERNAL_H
@@ -18,8 +21,8 @@
 #include <postern/smtp/server_types.h>
 
 #define PN_SESSION_BACKLOG_MAX_BYTES (256u * 1024u)
-#define PN_SESSION_LINGER_MS 2000u
-#define PN_SESSION_ACCEPT_PAUSE_MS 100u
+#define PN_SESSION_LINGER_MS         2000u
+#define PN_SESSION_ACCEPT_PAUSE_MS   100u
 
 enum pn_session_state {
 	PN_SESSION_HANDSHAKE, /* TLS handshake in progress */
@@ -31,10 +34,10 @@ enum pn_session_state {
 
 enum pn_session_wait {
 	PN_WAIT_NONE,
-	PN_WAIT_VERDICT,  /* auth helper or spool commit */
-	PN_WAIT_DELAY,    /* answer to a failed AUTH held back */
-	PN_WAIT_SPOOL,    /* the disk is behind */
-	PN_WAIT_OUTPUT,   /* the peer does not read */
+	PN_WAIT_VERDICT, /* auth helper or spool commit */
+	PN_WAIT_DELAY,   /* answer to a failed AUTH held back */
+	PN_WAIT_SPOOL,   /* the disk is behind */
+	PN_WAIT_OUTPUT,  /* the peer does not read */
 };
 
 struct pn_session {
@@ -45,7 +48,7 @@ struct pn_session {
 	int fd;
 	enum pn_session_state state;
 	enum pn_session_wait wait;
-	bool is_pumping;          /* guards against re-entry through synchronous callbacks */
+	bool is_pumping; /* guards against re-entry through synchronous callbacks */
 	bool is_tls;
 	bool is_handshake_counted;
 	bool is_lingering_wanted; /* the last words may not be lost to a RST */
@@ -56,7 +59,8 @@ struct pn_session {
 	struct pn_op send_op;
 	struct pn_op close_op;
 	struct pn_timer timer;
-	uint64_t deadline_ms;     /* the timer re-arms itself when this moved on: no timer work per octet */
+	uint64_t
+		deadline_ms; /* the timer re-arms itself when this moved on: no timer work per octet */
 	uint32_t source_ticket;
 	struct pn_id id;
 	struct sockaddr_in6 peer;
@@ -67,13 +71,14 @@ struct pn_session {
 	struct pn_tls_facts *tls; /* NULL before TLS */
 	struct pn_buf cipher_backlog;
 	struct pn_buf plain_backlog;
-	struct pn_buf out;        /* protected octets to send next */
-	struct pn_buf sending;    /* protected octets in the kernel's hands */
+	struct pn_buf out;     /* protected octets to send next */
+	struct pn_buf sending; /* protected octets in the kernel's hands */
 
 	struct pn_smtp_server smtp;
-	struct pn_smtp_server_settings smtp_settings; /* own copy: auth_mechanisms may change between sessions */
+	struct pn_smtp_server_settings
+		smtp_settings; /* own copy: auth_mechanisms may change between sessions */
 
-	uint32_t token;           /* of the event that waits */
+	uint32_t token; /* of the event that waits */
 	struct pn_auth_exchange *auth;
 	struct pn_auth_user *user;
 	enum pn_reply delayed_reply;
@@ -82,7 +87,7 @@ struct pn_session {
 	struct pn_spool_txn *txn;
 	struct pn_id message_id;
 	uint64_t data_started_ms;
-	int storage_error;        /* why the running message could not be stored; 0 = it can */
+	int storage_error; /* why the running message could not be stored; 0 = it can */
 	const char *close_reason;
 	uint64_t bytes_in, bytes_out;
 	uint32_t messages, recipients;
@@ -105,7 +110,7 @@ struct pn_session_service {
 	struct pn_spool_writer *writer;
 	struct pn_list sessions;
 	size_t session_count;
-	struct pn_buf replies;        /* scratch: plaintext replies of the session that is being pumped */
+	struct pn_buf replies; /* scratch: plaintext replies of the session that is being pumped */
 	struct pn_acceptor *acceptors;
 	size_t acceptor_count;
 	bool is_draining;
@@ -128,9 +133,12 @@ void pn_acceptor_start(struct pn_acceptor *a);
 bool pn_acceptors_are_idle(const struct pn_session_service *svc);
 
 /* session.c: life */
-struct pn_session *pn_session_new(struct pn_session_service *svc, const struct pn_listener *listener, int fd, const struct sockaddr_in6 *peer);
+struct pn_session *pn_session_new(struct pn_session_service *svc,
+				  const struct pn_listener *listener, int fd,
+				  const struct sockaddr_in6 *peer);
 void pn_session_begin(struct pn_session *s);
-/* Ends the session: sends what is in out (close_notify first), then closes. `reason` is a literal for the log. Idempotent. */
+/* Ends the session: sends what is in out (close_notify first), then closes. `reason` is a literal
+ * for the log. Idempotent. */
 void pn_session_close(struct pn_session *s, const char *reason, bool is_lingering_wanted);
 /* As close, without waiting for anything to be sent. */
 void pn_session_kill(struct pn_session *s, const char *reason);
@@ -152,7 +160,8 @@ void pn_session_send(struct pn_session *s);
 
 /* session_tls.c */
 int pn_session_tls_start(struct pn_session *s);
-/* Goes on with the handshake; true: done and the session is OPEN with `in` advanced to the first record. */
+/* Goes on with the handshake; true: done and the session is OPEN with `in` advanced to the first
+ * record. */
 bool pn_session_tls_input(struct pn_session *s, struct pn_slice *in);
 void pn_session_handshake_over(struct pn_session *s);
 
@@ -168,7 +177,8 @@ void pn_session_auth_delay_over(struct pn_session *s);
 
 /* session_log.c */
 void pn_session_log_closed(const struct pn_session *s);
-void pn_session_log_message(const struct pn_session *s, const struct pn_envelope *e, uint64_t size_bytes, enum pn_reply reply, int error);
+void pn_session_log_message(const struct pn_session *s, const struct pn_envelope *e,
+			    uint64_t size_bytes, enum pn_reply reply, int error);
 const char *pn_session_peer_text(struct pn_session *s);
 
 #endif

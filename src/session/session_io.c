@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * session_io.c - moves octets: receive, open, step the protocol, seal, send; and the backlogs of a paused session.
+ * session_io.c - moves octets: receive, open, step the protocol, seal, send; and the backlogs of a
+ * paused session.
  *
- * One receive at a time, armed again only when everything was acted on: TCP itself holds back a client that is faster than the disk. (A multishot
- * receive went on delivering behind a pause: megabytes of an honest sender that had to be kept or refused.) Nothing of the loop's provided
- * buffers is kept beyond the callback: what cannot be acted on yet, at most one buffer, is copied into the session's backlogs, so that the
+ * One receive at a time, armed again only when everything was acted on: TCP itself holds back a
+ * client that is faster than the disk. (A multishot
+ * receive went on delivering behind a pause: megabytes of an honest sender that had to be kept or
+ * refused.) Nothing of the loop's provided
+ * buffers is kept beyond the callback: what cannot be acted on yet, at most one buffer, is copied
+ * into the session's backlogs, so that the
  * number of paused sessions never starves the others of buffers.
  */
 #include <errno.h>
@@ -30,7 +34,8 @@ static bool is_output_full(const struct pn_session *s)
 	return pn_buf_len(&s->out) > s->profile->output_buffer_max_bytes / 2;
 }
 
-/* Half of the limit may be taken already when a piece is sealed: pieces must be well below the other half. */
+/* Half of the limit may be taken already when a piece is sealed: pieces must be well below the
+ * other half. */
 static size_t flush_bytes(const struct pn_session *s)
 {
 	return pn_min_size(REPLIES_FLUSH_MAX_BYTES, s->profile->output_buffer_max_bytes / 8);
@@ -43,7 +48,8 @@ void pn_session_flush(struct pn_session *s)
 	struct pn_buf *replies = &s->svc->replies;
 	size_t len = pn_buf_len(replies);
 	if (len > 0 && s->record && s->state == PN_SESSION_OPEN) {
-		enum pn_record_status status = pn_record_seal(s->record, pn_buf_slice(replies), &s->out);
+		enum pn_record_status status =
+			pn_record_seal(s->record, pn_buf_slice(replies), &s->out);
 		pn_buf_clear(replies);
 		if (status != PN_RECORD_OK) {
 			PN_COUNT(s->svc, output_stalls);
@@ -78,7 +84,8 @@ void pn_session_send(struct pn_session *s)
 	if (pn_buf_len(&s->sending) == 0) {
 		if (pn_buf_len(&s->out) == 0) {
 			pn_buf_free(&s->sending);
-			pn_buf_free(&s->out); /* both have memory after a reply was made while another was on its way */
+			pn_buf_free(
+				&s->out); /* both have memory after a reply was made while another was on its way */
 			output_is_over(s);
 			return;
 		}
@@ -86,7 +93,8 @@ void pn_session_send(struct pn_session *s)
 		s->sending = s->out;
 		s->out = empty;
 	}
-	pn_loop_send(s->svc->loop, &s->send_op, on_send, s->fd, pn_buf_ptr(&s->sending), pn_buf_len(&s->sending), 0);
+	pn_loop_send(s->svc->loop, &s->send_op, on_send, s->fd, pn_buf_ptr(&s->sending),
+		     pn_buf_len(&s->sending), 0);
 }
 
 static void on_send(struct pn_loop *loop, struct pn_op *op, int res)
@@ -128,7 +136,8 @@ static void protocol_closed(struct pn_session *s)
 static void step(struct pn_session *s, struct pn_slice *in)
 {
 	struct pn_buf *replies = &s->svc->replies;
-	/* One step may answer a whole receive buffer of commands: it stops where a piece is full, and what resolve adds has room behind it. */
+	/* One step may answer a whole receive buffer of commands: it stops where a piece is full,
+	 * and what resolve adds has room behind it. */
 	replies->max = flush_bytes(s) + 2 * PN_SMTP_OUT_ROOM_BYTES;
 	while (s->state == PN_SESSION_OPEN && s->wait == PN_WAIT_NONE) {
 		struct pn_smtp_event ev;
@@ -136,7 +145,8 @@ static void step(struct pn_session *s, struct pn_slice *in)
 		bool is_flushed = pn_buf_len(replies) > flush_bytes(s);
 		if (is_flushed) {
 			pn_session_flush(s);
-			if (s->state == PN_SESSION_OPEN && is_output_full(s) && status == PN_SMTP_AGAIN)
+			if (s->state == PN_SESSION_OPEN && is_output_full(s) &&
+			    status == PN_SMTP_AGAIN)
 				s->wait = PN_WAIT_OUTPUT;
 		}
 		if (s->state != PN_SESSION_OPEN)
@@ -148,7 +158,8 @@ static void step(struct pn_session *s, struct pn_slice *in)
 			pn_session_on_event(s, &ev);
 			break;
 		case PN_SMTP_WAIT:
-			PN_ASSERT(is_flushed); /* for room alone: every missing verdict has a wait of ours, which ends this loop */
+			PN_ASSERT(
+				is_flushed); /* for room alone: every missing verdict has a wait of ours, which ends this loop */
 			break;
 		case PN_SMTP_CLOSE:
 			protocol_closed(s);
@@ -170,7 +181,8 @@ static bool keep(struct pn_session *s, struct pn_buf *backlog, struct pn_slice r
 
 static void step_backlog(struct pn_session *s)
 {
-	while (s->state == PN_SESSION_OPEN && s->wait == PN_WAIT_NONE && pn_buf_len(&s->plain_backlog) > 0) {
+	while (s->state == PN_SESSION_OPEN && s->wait == PN_WAIT_NONE &&
+	       pn_buf_len(&s->plain_backlog) > 0) {
 		struct pn_slice in = pn_buf_slice(&s->plain_backlog);
 		size_t before = in.len;
 		step(s, &in);
@@ -193,7 +205,8 @@ static void on_record_end(struct pn_session *s, enum pn_record_status status)
 	pn_session_close(s, "record_failed", true);
 }
 
-/* Opens records until the input is used up or the session pauses; returns the octets at the end of `data` that were not looked at. */
+/* Opens records until the input is used up or the session pauses; returns the octets at the end of
+ * `data` that were not looked at. */
 static size_t feed_open(struct pn_session *s, uint8_t *data, size_t len)
 {
 	step_backlog(s);
@@ -217,11 +230,13 @@ static size_t feed_open(struct pn_session *s, uint8_t *data, size_t len)
 		if (s->state == PN_SESSION_OPEN && !keep(s, &s->plain_backlog, plain))
 			return 0;
 	}
-	/* In HANDSHAKE after STARTTLS the record is gone, and nothing that follows in this input may survive. */
+	/* In HANDSHAKE after STARTTLS the record is gone, and nothing that follows in this input
+	 * may survive. */
 	return s->state == PN_SESSION_OPEN ? pn_record_take_back(record) : 0;
 }
 
-/* Takes received octets through whatever state the session is in; returns how many at the end must be kept for later. */
+/* Takes received octets through whatever state the session is in; returns how many at the end must
+ * be kept for later. */
 static size_t feed(struct pn_session *s, uint8_t *data, size_t len)
 {
 	if (s->state == PN_SESSION_HANDSHAKE) {
@@ -243,7 +258,8 @@ void pn_session_pump(struct pn_session *s)
 	struct pn_slice none = PN_SLICE_NULL;
 	step(s, &none); /* a verdict may have ended the session or let an event out */
 	step_backlog(s);
-	while (s->state == PN_SESSION_OPEN && s->wait == PN_WAIT_NONE && pn_buf_len(&s->cipher_backlog) > 0) {
+	while (s->state == PN_SESSION_OPEN && s->wait == PN_WAIT_NONE &&
+	       pn_buf_len(&s->cipher_backlog) > 0) {
 		size_t len = pn_buf_len(&s->cipher_backlog);
 		size_t rest = feed(s, s->cipher_backlog.data + s->cipher_backlog.head, len);
 		if (s->state == PN_SESSION_OPEN)
@@ -268,7 +284,8 @@ static void settle(struct pn_session *s)
 		pn_session_close(s, "peer_closed", false);
 		return;
 	}
-	if ((s->state == PN_SESSION_OPEN || s->state == PN_SESSION_HANDSHAKE) && s->wait == PN_WAIT_NONE) {
+	if ((s->state == PN_SESSION_OPEN || s->state == PN_SESSION_HANDSHAKE) &&
+	    s->wait == PN_WAIT_NONE) {
 		pn_session_arm_recv(s);
 		if (s->record && s->state == PN_SESSION_OPEN && pn_smtp_server_is_idle(&s->smtp))
 			pn_record_idle(s->record);
@@ -290,7 +307,8 @@ static void received(struct pn_session *s, uint8_t *data, size_t len)
 	if (s->state == PN_SESSION_CLOSING || s->state == PN_SESSION_LINGER)
 		return;
 	if (s->wait != PN_WAIT_NONE || pn_buf_len(&s->cipher_backlog) > 0) {
-		(void)keep(s, &s->cipher_backlog, pn_slice(data, len)); /* paused while this receive was armed */
+		(void)keep(s, &s->cipher_backlog,
+			   pn_slice(data, len)); /* paused while this receive was armed */
 		return;
 	}
 	s->is_pumping = true;
@@ -314,7 +332,8 @@ static void on_recv(struct pn_loop *loop, struct pn_op *op, int res)
 		s->has_peer_closed = true;
 		if (s->state == PN_SESSION_LINGER || s->state == PN_SESSION_HANDSHAKE)
 			pn_session_kill(s, s->close_reason ? s->close_reason : "peer_closed");
-	} else if (res < 0 && s->state != PN_SESSION_DEAD && res != -ECANCELED && res != -EINTR && res != -EAGAIN) {
+	} else if (res < 0 && s->state != PN_SESSION_DEAD && res != -ECANCELED && res != -EINTR &&
+		   res != -EAGAIN) {
 		PN_COUNT(s->svc, peer_resets);
 		pn_session_kill(s, "peer_reset");
 	}

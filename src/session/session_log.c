@@ -12,7 +12,8 @@ const char *pn_session_peer_text(struct pn_session *s)
 	if (s->peer_text[0] != '\0')
 		return s->peer_text;
 	if (s->peer.sin6_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&s->peer.sin6_addr)) {
-		(void)inet_ntop(AF_INET, &s->peer.sin6_addr.s6_addr[12], s->peer_text, sizeof(s->peer_text));
+		(void)inet_ntop(AF_INET, &s->peer.sin6_addr.s6_addr[12], s->peer_text,
+				sizeof(s->peer_text));
 	} else if (s->peer.sin6_family == AF_INET6) {
 		(void)inet_ntop(AF_INET6, &s->peer.sin6_addr, s->peer_text, sizeof(s->peer_text));
 	} else {
@@ -55,7 +56,8 @@ void pn_session_log_closed(const struct pn_session *s)
 	pn_log_end(&l);
 }
 
-void pn_session_log_message(const struct pn_session *s, const struct pn_envelope *e, uint64_t size_bytes, enum pn_reply reply, int error)
+void pn_session_log_message(const struct pn_session *s, const struct pn_envelope *e,
+			    uint64_t size_bytes, enum pn_reply reply, int error)
 {
 	struct pn_log_line l;
 	pn_log_begin(&l, PN_LOG_MESSAGE, "message");

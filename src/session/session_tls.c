@@ -67,7 +67,8 @@ static bool handshake_done(struct pn_session *s)
 		pn_session_kill(s, "memory");
 		return false;
 	}
-	/* Sealed at once, so that tickets and greeting leave in one send with the last handshake flight. */
+	/* Sealed at once, so that tickets and greeting leave in one send with the last handshake
+	 * flight. */
 	pn_session_flush(s);
 	return s->state == PN_SESSION_OPEN;
 }

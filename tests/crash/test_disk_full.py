@@ -88,7 +88,9 @@ class Ledger:
         code, lines = w.reply()
         if code == 250:
             w.cmd(f"RCPT TO:<{USER}>", 250)
-            w.cmd("DATA", 354)
+            w.send("DATA\r\n")
+            code, lines = w.reply()
+        if code == 354:
             w.send(message(name, "") + body + b".\r\n")
             code, lines = w.reply()
         if code == 250:

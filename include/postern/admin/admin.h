@@ -2,8 +2,10 @@
 /*
  * admin.h - the control socket and its command line: queue, status, reload.
  *
- * The server side is one thread with blocking I/O on a Unix socket (poll, bounded number of clients, bounded requests): one request a connection, one line of JSON
- * in, one JSON document out. It reaches workers only through their asynchronous calls. The client side prints for people, or the JSON as it came (--json).
+ * The server side is one thread with blocking I/O on a Unix socket (poll, bounded number of
+ * clients, bounded requests): one request a connection, one line of JSON
+ * in, one JSON document out. It reaches workers only through their asynchronous calls. The client
+ * side prints for people, or the JSON as it came (--json).
  */
 #ifndef POSTERN_ADMIN_ADMIN_H
 #define POSTERN_ADMIN_ADMIN_H
@@ -18,7 +20,7 @@ struct pn_admin;
 
 /* One limit as `postern status` shows it. */
 struct pn_admin_limit {
-	const char *name;          /* config key */
+	const char *name; /* config key */
 	uint64_t max;
 	uint64_t used;
 	const char *counter_scope; /* where refusals are counted; NULL: nowhere */
@@ -26,17 +28,17 @@ struct pn_admin_limit {
 };
 
 struct pn_admin_settings {
-	int listen_fd;                 /* listening Unix socket, non-blocking; borrowed */
-	struct pn_relay *relay;        /* borrowed until pn_admin_stop */
+	int listen_fd;          /* listening Unix socket, non-blocking; borrowed */
+	struct pn_relay *relay; /* borrowed until pn_admin_stop */
 	struct pn_spool *spool;
 	uint64_t started_wall_ms;
-	const char *version;           /* "0.1.0" */
+	const char *version; /* "0.1.0" */
 	const char *hostname;
-	uint32_t features;             /* PN_NET_FEATURE_* in use */
+	uint32_t features; /* PN_NET_FEATURE_* in use */
 	/* Fills in at most `max` limits, returns how many (called on the admin thread). */
 	size_t (*limits)(void *ctx, struct pn_admin_limit *out, size_t max);
 	void *limits_ctx;
-	void (*reload)(void *ctx);     /* asks for a reload (called on the admin thread) */
+	void (*reload)(void *ctx); /* asks for a reload (called on the admin thread) */
 	void *reload_ctx;
 };
 
@@ -45,7 +47,8 @@ struct pn_admin *pn_admin_start(const struct pn_admin_settings *settings, struct
 /* Ends requests in progress, joins. NULL is fine. */
 void pn_admin_stop(struct pn_admin *admin);
 
-/* `postern queue ...`, `postern status ...`: argv[0] is the command. Exit code as main's (0, 1 not found or refused, 64 usage, 69 gateway not reachable). */
+/* `postern queue ...`, `postern status ...`: argv[0] is the command. Exit code as main's (0, 1 not
+ * found or refused, 64 usage, 69 gateway not reachable). */
 int pn_admin_cli(const char *socket_path, int argc, char **argv);
 /* Whether argv (after the command) asks for help; prints it then. */
 void pn_admin_usage(FILE *out, const char *command);

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * auth.h - who a client is and what it may send as: user file, SASL exchanges, hashing pool, credential cache.
+ * auth.h - who a client is and what it may send as: user file, SASL exchanges, hashing pool,
+ * credential cache.
  *
- * Hashing never runs on the calling loop: it goes to a pool of helper threads through a bounded lock-free queue
- * and the answer is posted back to the loop. When the queue is full the answer is TEMPFAIL (454 4.7.0). Unknown
+ * Hashing never runs on the calling loop: it goes to a pool of helper threads through a bounded
+ * lock-free queue
+ * and the answer is posted back to the loop. When the queue is full the answer is TEMPFAIL (454
+ * 4.7.0). Unknown
  * users cost the same work and give the same answer as wrong passwords.
  */
 #ifndef POSTERN_AUTH_AUTH_H
@@ -32,7 +35,8 @@ struct pn_auth_settings {
 };
 
 /*
- * Block of scope "auth". `users` is a gauge. hashes: password hashes computed, those for unknown users
+ * Block of scope "auth". `users` is a gauge. hashes: password hashes computed, those for unknown
+ * users
  * included.
  */
 #define PN_AUTH_COUNTERS(X) \
@@ -46,30 +50,36 @@ enum pn_auth_counter {
 		PN_AUTH_COUNTER_COUNT
 };
 
-/* Reads the user file (every mistake named as file:line in err). Starts the helper threads. NULL with err. */
+/* Reads the user file (every mistake named as file:line in err). Starts the helper threads. NULL
+ * with err. */
 struct pn_auth *pn_auth_new(const struct pn_auth_settings *settings, struct pn_error *err);
 /*
- * Joins the helpers. No exchange may be alive; NULL is fine. A loop that exchanges ran on must still be there,
+ * Joins the helpers. No exchange may be alive; NULL is fine. A loop that exchanges ran on must
+ * still be there,
  * or have run until pn_auth_inflight() was 0 after its last exchange was freed.
  */
 void pn_auth_free(struct pn_auth *auth);
 /*
- * Password checks at helpers or on the way back, those of freed exchanges included. At 0 no helper touches any
+ * Password checks at helpers or on the way back, those of freed exchanges included. At 0 no helper
+ * touches any
  * loop. Any thread.
  */
 size_t pn_auth_inflight(struct pn_auth *auth);
 /*
- * Checks a user file: every mistake goes to `report` (may be NULL) as one line "file:line: what; remedy".
+ * Checks a user file: every mistake goes to `report` (may be NULL) as one line "file:line: what;
+ * remedy".
  * Returns how many.
  */
 int pn_auth_check_file(const char *path, FILE *report);
 /*
- * Rereads the user file; a bad one changes nothing. Any thread but a loop's (it reads a file). 0 or -errno with
+ * Rereads the user file; a bad one changes nothing. Any thread but a loop's (it reads a file). 0
+ * or -errno with
  * err.
  */
 int pn_auth_reload(struct pn_auth *auth, struct pn_error *err) PN_MUST_CHECK;
 /*
- * "SCRAM-SHA-256 PLAIN LOGIN" or less; valid for the life of auth; may change after a reload (call it for each
+ * "SCRAM-SHA-256 PLAIN LOGIN" or less; valid for the life of auth; may change after a reload (call
+ * it for each
  * EHLO). Any thread.
  */
 const char *pn_auth_mechanisms(struct pn_auth *auth);
@@ -84,14 +94,17 @@ enum pn_auth_result {
 };
 
 /*
- * Called on the loop, perhaps from inside start/respond. `data` is valid during the call: the challenge; with
- * BAD and MALFORMED SCRAM's error ("e=invalid-proof") for the log, never sent. `user` (with OK): a reference
+ * Called on the loop, perhaps from inside start/respond. `data` is valid during the call: the
+ * challenge; with
+ * BAD and MALFORMED SCRAM's error ("e=invalid-proof") for the log, never sent. `user` (with OK): a
+ * reference
  * that passes to the callee.
  */
 typedef void (*pn_auth_fn)(void *ctx, enum pn_auth_result result, struct pn_slice data, struct pn_auth_user *user);
 
 /*
- * Starts an exchange. `mechanism` upper case; `initial` as decoded (has_initial false: none). NULL when out of
+ * Starts an exchange. `mechanism` upper case; `initial` as decoded (has_initial false: none). NULL
+ * when out of
  * memory (454).
  */
 struct pn_auth_exchange *pn_auth_exchange_start(struct pn_auth *auth, struct pn_loop *loop,
@@ -100,22 +113,26 @@ struct pn_auth_exchange *pn_auth_exchange_start(struct pn_auth *auth, struct pn_
 /* The client's next response (after CHALLENGE). */
 void pn_auth_exchange_respond(struct pn_auth_exchange *ex, struct pn_slice response);
 /*
- * Ends it at any time, also while a helper works on it (its answer is then dropped; fn is not called any more).
+ * Ends it at any time, also while a helper works on it (its answer is then dropped; fn is not
+ * called any more).
  * Required after every result but CHALLENGE too. Secrets are wiped.
  */
 void pn_auth_exchange_free(struct pn_auth_exchange *ex);
 
 struct pn_slice pn_auth_user_name(const struct pn_auth_user *u);
 /*
- * Whether the reverse-path (non-empty) belongs to the user: own name, listed addresses, listed domains. ASCII
- * case-insensitive in the local part too, as providers deliver; "quoted"@d is quoted@d; a listed domain does
+ * Whether the reverse-path (non-empty) belongs to the user: own name, listed addresses, listed
+ * domains. ASCII
+ * case-insensitive in the local part too, as providers deliver; "quoted"@d is quoted@d; a listed
+ * domain does
  * not stand for its subdomains.
  */
 bool pn_auth_user_may_send_as(const struct pn_auth_user *u, struct pn_slice reverse_path);
 void pn_auth_user_unref(struct pn_auth_user *u); /* any thread; NULL is fine */
 
 /*
- * `postern user add|passwd|list|remove`: argv after "user" (argv[0] = "add"). `default_user_file` (may be NULL)
+ * `postern user add|passwd|list|remove`: argv after "user" (argv[0] = "add"). `default_user_file`
+ * (may be NULL)
  * is used without -f. Exit code as main's: 0 done, 1 refused or failed, 64 wrong usage.
  */
 int pn_auth_cli(int argc, char **argv, const char *default_user_file);

@@ -6,7 +6,8 @@
  * The environment variable PN_FAULT="site:nth:errno-or-short[:count]" (comma-separated list) makes
  * the nth result at that site fail with -errno (a number) or, with "short", be cut to half; with a
  * count that many in a row, with count 0 all from there on. Sites are literals such as
- * "spool.segment.fdatasync". Failures of a plan from the environment are shown on stderr (event=fault).
+ * "spool.segment.fdatasync". Failures of a plan from the environment are shown on stderr
+ * (event=fault).
  */
 #ifndef POSTERN_BASE_FAULT_H
 #define POSTERN_BASE_FAULT_H

@@ -2,13 +2,17 @@
 /*
  * config.h - the configuration as plain data, and the reading of postern.conf.
  *
- * Parsed whole, checked whole: every mistake is reported as "file:line: what is wrong; what would be
- * right", and nothing is used from a file with mistakes. Strings belong to the pn_config and are never
- * NULL: not set is "". Set-up code only: one thread at a time in the whole process (libConfuse's scanner
+ * Parsed whole, checked whole: every mistake is reported as "file:line: what is wrong; what would
+ * be
+ * right", and nothing is used from a file with mistakes. Strings belong to the pn_config and are
+ * never
+ * NULL: not set is "". Set-up code only: one thread at a time in the whole process (libConfuse's
+ * scanner
  * has static state), blocking.
  *
  * What is filled in when the file does not say it: hostname (the machine's full name), postmaster
- * ("postmaster@" hostname), a listener's systemd_name (its own name), tls of a Maildir upstream (none).
+ * ("postmaster@" hostname), a listener's systemd_name (its own name), tls of a Maildir upstream
+ * (none).
  * Where two keys depend on each other and one is not set, the default of that one follows the other
  * (handshakes_max never over sessions_max, for example).
  */
@@ -179,25 +183,31 @@ struct pn_config {
 };
 
 /*
- * Parses and checks `path` with what it includes. Every mistake goes to `report` (may be NULL) as one line
- * "file:line: ...". NULL when there was any. Lines "file:line: warning: ..." may come with a config that is
- * fine otherwise. `check_files`: also look whether named files exist and can be read (postern check, and
+ * Parses and checks `path` with what it includes. Every mistake goes to `report` (may be NULL) as
+ * one line
+ * "file:line: ...". NULL when there was any. Lines "file:line: warning: ..." may come with a
+ * config that is
+ * fine otherwise. `check_files`: also look whether named files exist and can be read (postern
+ * check, and
  * the parent at start).
  */
 struct pn_config *pn_config_load(const char *path, bool check_files, FILE *report);
 /*
- * The same from text (a handed-over canonical form, tests, fuzzing), without include(); touches no file.
+ * The same from text (a handed-over canonical form, tests, fuzzing), without include(); touches no
+ * file.
  * `name` stands in messages.
  */
 struct pn_config *pn_config_parse(const char *text, const char *name, FILE *report);
 /*
- * Writes a config as text that pn_config_parse reads back to the same values (includes resolved). Caller
+ * Writes a config as text that pn_config_parse reads back to the same values (includes resolved).
+ * Caller
  * frees. NULL: no memory.
  */
 char *pn_config_canonical(const struct pn_config *c);
 void pn_config_free(struct pn_config *c);
 
-/* A listener's address, taken apart: numeric, without brackets. "*:465" and "[::]:465" are "::", dual stack. */
+/* A listener's address, taken apart: numeric, without brackets. "*:465" and "[::]:465" are "::",
+ * dual stack. */
 struct pn_config_address {
 	char host[64];
 	uint16_t port;
@@ -205,7 +215,8 @@ struct pn_config_address {
 	bool is_dual_stack; /* IPV6_V6ONLY = 0 */
 };
 /*
- * An upstream's host, taken apart: "name", "name:port", "192.0.2.1:25", "[2001:db8::1]:25", each with "
+ * An upstream's host, taken apart: "name", "name:port", "192.0.2.1:25", "[2001:db8::1]:25", each
+ * with "
  * weight=N" behind it or not.
  */
 struct pn_config_host {

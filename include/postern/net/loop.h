@@ -172,7 +172,8 @@ void pn_loop_connect(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd
  * through pn_loop_recv_retry. */
 void pn_loop_recv(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd);
 /*
- * As pn_loop_recv, but one receive: at most one buffer comes, and nothing more is taken from the socket until
+ * As pn_loop_recv, but one receive: at most one buffer comes, and nothing more is taken from the
+ * socket until
  * the owner asks again. For connections whose peer must be held back by TCP's own flow control.
  */
 void pn_loop_recv_once(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd);

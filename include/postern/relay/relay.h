@@ -47,7 +47,8 @@ struct pn_upstream_host {
 	uint32_t weight;   /* share of new connections; 0: a spare, used in order while no weighted host is healthy */
 };
 
-/* All strings and arrays are borrowed and must outlive the relay. A 0 means the default given in []. */
+/* All strings and arrays are borrowed and must outlive the relay. A 0 means the default given in
+ * []. */
 struct pn_upstream_settings {
 	const char *name;                    /* for logs, counters and `postern queue` */
 	enum pn_upstream_kind kind;

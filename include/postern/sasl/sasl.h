@@ -2,21 +2,25 @@
 /*
  * sasl.h - the server side of SASL mechanisms as challenge/response state machines, sans-I/O.
  *
- * PLAIN (RFC 4616), LOGIN (two prompts, never standardised, asked for by old clients), SCRAM-SHA-256 (RFC 5802,
- * 7677; without channel binding). Messages are the octets themselves: base64 belongs to the protocol around.
+ * PLAIN (RFC 4616), LOGIN (two prompts, never standardised, asked for by old clients),
+ * SCRAM-SHA-256 (RFC 5802,
+ * 7677; without channel binding). Messages are the octets themselves: base64 belongs to the
+ * protocol around.
  *
  *	pn_sasl_init(&s, mechanism, &ops);
  *	status = pn_sasl_step(&s, has_initial, initial, &data);
  *	while (1) switch (status) {
  *	case PN_SASL_CHALLENGE:      send data; status = pn_sasl_step(&s, true, response, &data)
- *	case PN_SASL_NEED_VERIFY:    compare name and password; status = pn_sasl_verified(&s, is_right)
+ * case PN_SASL_NEED_VERIFY:    compare name and password; status = pn_sasl_verified(&s, is_right)
  *	case PN_SASL_NEED_SCRAM_KEY: look the name up; status = pn_sasl_scram_key(&s, &key, &data)
  *	default:                     the end
  *	}
  *	pn_sasl_deinit(&s);
  *
- * Names and passwords are prepared (SASLprep) before the owner sees them. Every message has a maximum; the only
- * memory on the heap is SCRAM's auth message. One thread; nothing is kept after deinit, and everything is
+ * Names and passwords are prepared (SASLprep) before the owner sees them. Every message has a
+ * maximum; the only
+ * memory on the heap is SCRAM's auth message. One thread; nothing is kept after deinit, and
+ * everything is
  * wiped.
  */
 #ifndef POSTERN_SASL_SASL_H
@@ -93,9 +97,12 @@ void pn_sasl_init(struct pn_sasl *s, enum pn_sasl_mechanism mechanism, const str
 void pn_sasl_deinit(struct pn_sasl *s);
 
 /*
- * The client's next message; has_response = false only in the first call, when there is no initial response.
- * *ret_data: the challenge; with BAD and MALFORMED of SCRAM the RFC 5802 7 error ("e=invalid-proof"), which
- * SMTP does not send (RFC 5802 5.1 lets a server end without it: no extra round trip, and a client cannot
+ * The client's next message; has_response = false only in the first call, when there is no initial
+ * response.
+ * *ret_data: the challenge; with BAD and MALFORMED of SCRAM the RFC 5802 7 error
+ * ("e=invalid-proof"), which
+ * SMTP does not send (RFC 5802 5.1 lets a server end without it: no extra round trip, and a client
+ * cannot
  * cancel its way around the count of failures). Valid until the next call.
  */
 enum pn_sasl_status pn_sasl_step(struct pn_sasl *s, bool has_response, struct pn_slice response,

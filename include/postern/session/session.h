@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * session.h - the place where octets, TLS and protocol meet: accepts on shared listeners and serves client sessions.
+ * session.h - the place where octets, TLS and protocol meet: accepts on shared listeners and
+ * serves client sessions.
  *
- * One pn_session_service for each loop; all its functions belong to that loop's thread unless said otherwise. What is the same for
- * all sessions of one configuration is a pn_session_profile: immutable, reference-counted, swapped by a reload at each loop's own
+ * One pn_session_service for each loop; all its functions belong to that loop's thread unless said
+ * otherwise. What is the same for
+ * all sessions of one configuration is a pn_session_profile: immutable, reference-counted, swapped
+ * by a reload at each loop's own
  * quiet point; sessions keep the one they started with.
  */
 #ifndef POSTERN_SESSION_SESSION_H
@@ -22,12 +25,13 @@
 
 struct pn_session_profile {
 	_Atomic uint32_t refs;
-	struct pn_smtp_server_settings smtp; /* auth_mechanisms is asked from auth for each session */
-	char *hostname;                      /* owned; smtp.hostname points here */
-	struct pn_tls_server *tls;           /* reference */
-	bool has_client_address;             /* in Received */
+	struct pn_smtp_server_settings
+		smtp;              /* auth_mechanisms is asked from auth for each session */
+	char *hostname;            /* owned; smtp.hostname points here */
+	struct pn_tls_server *tls; /* reference */
+	bool has_client_address;   /* in Received */
 	uint16_t node;
-	uint32_t sessions_max;               /* all loops together */
+	uint32_t sessions_max; /* all loops together */
 	uint32_t handshakes_max;
 	uint32_t sessions_per_source_max;
 	uint32_t connections_per_source_per_minute_max;
@@ -35,12 +39,13 @@ struct pn_session_profile {
 	uint32_t handshake_timeout_ms;
 	uint32_t idle_timeout_ms;
 	uint32_t data_timeout_ms;
-	uint32_t session_timeout_ms;         /* without authentication */
+	uint32_t session_timeout_ms; /* without authentication */
 	uint32_t auth_failure_delay_ms;
 	uint32_t auth_failure_delay_max_ms;
 };
 
-/* Takes nothing from `values`: copies it, duplicates hostname, takes a TLS reference. refs = 1. NULL: no memory. Any thread. */
+/* Takes nothing from `values`: copies it, duplicates hostname, takes a TLS reference. refs = 1.
+ * NULL: no memory. Any thread. */
 struct pn_session_profile *pn_session_profile_new(const struct pn_session_profile *values);
 struct pn_session_profile *pn_session_profile_ref(struct pn_session_profile *p);
 void pn_session_profile_unref(struct pn_session_profile *p);
@@ -64,15 +69,19 @@ struct pn_session_shared {
 };
 
 #define PN_SESSION_COUNTERS(X)                                                                     \
-	X(accepted) X(accept_errors) X(accept_paused)                                              \
-	X(sessions_open) X(sessions_closed)                                                        \
-	X(refused_sessions_max) X(refused_handshakes_max) X(refused_source_sessions) X(refused_source_rate) X(sources_untracked) \
-	X(handshakes_full) X(handshakes_resumed) X(handshakes_failed) X(handshake_timeouts)        \
-	X(starttls_injections) X(auth_ok) X(auth_failed) X(auth_tempfailed) X(auth_delays)         \
-	X(messages_accepted) X(messages_failed) X(messages_rejected) X(recipients_accepted) X(content_bytes) \
-	X(senders_not_owned) X(spool_refusals)                                                     \
-	X(idle_timeouts) X(data_timeouts) X(session_timeouts) X(output_stalls) X(backlog_overflows) X(protocol_closes) X(peer_resets) \
-	X(drained)
+	X(accepted)                                                                                \
+	X(accept_errors) X(accept_paused) X(sessions_open) X(sessions_closed)                      \
+		X(refused_sessions_max) X(refused_handshakes_max) X(refused_source_sessions) X(    \
+			refused_source_rate) X(sources_untracked) X(handshakes_full)               \
+			X(handshakes_resumed) X(handshakes_failed) X(handshake_timeouts) X(        \
+				starttls_injections) X(auth_ok) X(auth_failed) X(auth_tempfailed)  \
+				X(auth_delays) X(messages_accepted) X(messages_failed) X(          \
+					messages_rejected) X(recipients_accepted) X(content_bytes) \
+					X(senders_not_owned) X(spool_refusals) X(idle_timeouts)    \
+						X(data_timeouts) X(session_timeouts)               \
+							X(output_stalls) X(backlog_overflows)      \
+								X(protocol_closes) X(peer_resets)  \
+									X(drained)
 enum pn_session_counter {
 #define X(name) PN_SESSION_C_##name,
 	PN_SESSION_COUNTERS(X)
@@ -82,19 +91,26 @@ enum pn_session_counter {
 
 struct pn_session_service;
 
-/* Makes the service and its spool writer on `loop`; borrows shared and listeners (which outlive it), takes a reference on profile. */
-struct pn_session_service *pn_session_service_new(struct pn_loop *loop, struct pn_session_shared *shared, struct pn_session_profile *profile,
-                                                  const struct pn_listener *listeners, size_t listener_count, unsigned index,
-                                                  struct pn_error *err);
+/* Makes the service and its spool writer on `loop`; borrows shared and listeners (which outlive
+ * it), takes a reference on profile. */
+struct pn_session_service *pn_session_service_new(struct pn_loop *loop,
+						  struct pn_session_shared *shared,
+						  struct pn_session_profile *profile,
+						  const struct pn_listener *listeners,
+						  size_t listener_count, unsigned index,
+						  struct pn_error *err);
 /* Starts accepting. */
 void pn_session_service_start(struct pn_session_service *svc);
 /* New sessions use `profile` from now on (a reference is taken). */
-void pn_session_service_set_profile(struct pn_session_service *svc, struct pn_session_profile *profile);
+void pn_session_service_set_profile(struct pn_session_service *svc,
+				    struct pn_session_profile *profile);
 /*
- * Stops accepting, answers idle sessions 421 4.3.2 (RFC 5321 3.8), lets transactions finish until timeout_ms, then closes what is left. `done` is
+ * Stops accepting, answers idle sessions 421 4.3.2 (RFC 5321 3.8), lets transactions finish until
+ * timeout_ms, then closes what is left. `done` is
  * called once, when no session and no spool work remains.
  */
-void pn_session_service_drain(struct pn_session_service *svc, uint32_t timeout_ms, void (*done)(void *ctx), void *ctx);
+void pn_session_service_drain(struct pn_session_service *svc, uint32_t timeout_ms,
+			      void (*done)(void *ctx), void *ctx);
 /* After `done`. */
 void pn_session_service_free(struct pn_session_service *svc);
 

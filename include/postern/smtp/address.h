@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * address.h - the grammar of reverse-path and forward-path (RFC 5321 4.1.2, RFC 6531 3.3). Pure functions, any
+ * address.h - the grammar of reverse-path and forward-path (RFC 5321 4.1.2, RFC 6531 3.3). Pure
+ * functions, any
  * thread.
  *
  *	struct pn_slice rest = args behind "MAIL FROM:";
  *	enum pn_path_error e = pn_path_parse(&rest, PN_PATH_REVERSE, &path);
  *
- * Results borrow from the input. Nothing is changed: the local part keeps its case and its quotes, the domain
- * is kept as given (RFC 5321 2.4; RFC 6409 8.8). Source routes are checked and left out (RFC 5321 4.1.1.3).
+ * Results borrow from the input. Nothing is changed: the local part keeps its case and its quotes,
+ * the domain
+ * is kept as given (RFC 5321 2.4; RFC 6409 8.8). Source routes are checked and left out (RFC 5321
+ * 4.1.1.3).
  */
 #ifndef POSTERN_SMTP_ADDRESS_H
 #define POSTERN_SMTP_ADDRESS_H
@@ -41,14 +44,17 @@ struct pn_path {
 	bool has_source_route;
 };
 
-/* Parses "<...>" at the front of *in and advances *in behind the '>'. On an error *ret is undefined. */
+/* Parses "<...>" at the front of *in and advances *in behind the '>'. On an error *ret is
+ * undefined. */
 enum pn_path_error pn_path_parse(struct pn_slice *in, enum pn_path_kind kind, struct pn_path *ret) PN_MUST_CHECK;
 /* All of `s` as local@domain without <>. */
 enum pn_path_error pn_mailbox_parse(struct pn_slice s, struct pn_path *ret) PN_MUST_CHECK;
 /* All of `s` as "[...]" (RFC 5321 4.1.3). */
 bool pn_address_literal_is_valid(struct pn_slice s);
-/* What EHLO and HELO may name: letters, digits and -._: or an address literal, at most 255 octets. More than
- * RFC 5321 4.1.2 has (real clients send underscores), but nothing that could break a Received field. */
+/* What EHLO and HELO may name: letters, digits and -._: or an address literal, at most 255 octets.
+ * More than
+ * RFC 5321 4.1.2 has (real clients send underscores), but nothing that could break a Received
+ * field. */
 bool pn_helo_name_is_valid(struct pn_slice s);
 
 #endif

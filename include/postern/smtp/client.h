@@ -16,7 +16,7 @@
  *
  *	begin(c, t, out)
  *	while (step(c, &in, &ev, out) == PN_CLIENT_EVENT) {
- *		case PN_CLIENT_EV_BODY: body(c, piece, out)..., sending `out` on -ENOBUFS; body_end(c, out)
+ * case PN_CLIENT_EV_BODY: body(c, piece, out)..., sending `out` on -ENOBUFS; body_end(c, out)
  *		case PN_CLIENT_EV_DONE, PN_CLIENT_EV_FAILED: read t->results
  *	}
  *

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * command.h - splits a command line into verb and arguments (RFC 5321 4.1.1). Pure functions, any thread;
+ * command.h - splits a command line into verb and arguments (RFC 5321 4.1.1). Pure functions, any
+ * thread;
  * slices borrow from the line.
  */
 #ifndef POSTERN_SMTP_COMMAND_H
@@ -30,7 +31,8 @@ struct pn_command {
 
 /* `line` without its CRLF. */
 void pn_command_parse(struct pn_slice line, struct pn_command *ret);
-/* Case-insensitive (RFC 5321 2.4); PN_VERB_UNKNOWN for anything not in the table. Constant work, no list is
+/* Case-insensitive (RFC 5321 2.4); PN_VERB_UNKNOWN for anything not in the table. Constant work, no
+ * list is
  * walked. */
 enum pn_verb pn_verb_parse(struct pn_slice word);
 /* "EHLO"; "unknown" for PN_VERB_UNKNOWN. */

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * envelope.h - everything that a message carries besides its content: who sent it, to whom, and with which
+ * envelope.h - everything that a message carries besides its content: who sent it, to whom, and
+ * with which
  * parameters.
  *
- * All slices point into the arena that the envelope was built in. Pure data; the spool writes and reads it as TLVs
+ * All slices point into the arena that the envelope was built in. Pure data; the spool writes and
+ * reads it as TLVs
  * (see spool), so members may be added. RFC citations are at each member.
  */
 #ifndef POSTERN_SMTP_ENVELOPE_H
@@ -25,7 +27,8 @@ enum pn_dsn_ret { PN_DSN_RET_UNSET, PN_DSN_RET_FULL, PN_DSN_RET_HDRS }; /* RFC 3
 
 struct pn_recipient {
 	struct pn_recipient *next;
-	/* forward-path without <> and source route: local@domain, or "postmaster"; local-part case kept */
+	/* forward-path without <> and source route: local@domain, or "postmaster"; local-part case
+	 * kept */
 	struct pn_slice address;
 	uint32_t notify;            /* PN_DSN_NOTIFY_*; 0 = not given */
 	struct pn_slice orcpt;      /* "addr-type;xtext" exactly as given; empty = not given */
@@ -64,7 +67,8 @@ struct pn_content_facts {
 };
 
 /*
- * A list of edits on the stored content, in ascending order of `at`, applied while the message is sent: at
+ * A list of edits on the stored content, in ascending order of `at`, applied while the message is
+ * sent: at
  * offset `at`, first `insert` goes out, then `delete_len` octets of the content are left out.
  */
 struct pn_edit {

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * params.h - the parameters behind MAIL FROM:<> and RCPT TO:<> (RFC 5321 4.1.1.11 and the extensions). Pure
+ * params.h - the parameters behind MAIL FROM:<> and RCPT TO:<> (RFC 5321 4.1.1.11 and the
+ * extensions). Pure
  * functions, any thread.
  *
- * Values are checked and put into the envelope or the recipient as given (xtext is not decoded: the next hop
+ * Values are checked and put into the envelope or the recipient as given (xtext is not decoded:
+ * the next hop
  * gets it unchanged, RFC 3461 5.2.1). Slices borrow from the line.
  */
 #ifndef POSTERN_SMTP_PARAMS_H
@@ -25,7 +27,8 @@ struct pn_param_offer {
 	uint64_t message_size_max_bytes;
 };
 
-/* `rest` is what follows the '>'. Sets size_declared, body, is_smtputf8, auth_param, dsn_ret and dsn_envid of
+/* `rest` is what follows the '>'. Sets size_declared, body, is_smtputf8, auth_param, dsn_ret and
+ * dsn_envid of
  * *ret. PN_REPLY_NONE, or the reply to refuse with. */
 enum pn_reply pn_mail_params_parse(struct pn_slice rest, const struct pn_param_offer *offer,
 				   struct pn_envelope *ret) PN_MUST_CHECK;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * reply.h - the replies of the server side, one enum from one table (reply_table.def). Pure functions, any thread.
+ * reply.h - the replies of the server side, one enum from one table (reply_table.def). Pure
+ * functions, any thread.
  */
 #ifndef POSTERN_SMTP_REPLY_H
 #define POSTERN_SMTP_REPLY_H
@@ -35,14 +36,17 @@ static inline unsigned pn_reply_class(enum pn_reply reply)
 }
 
 /*
- * Appends the reply as one line. `text` replaces the table's text where not empty; octets in it that are not
- * printable ASCII become '?', and it is cut where the line would be too long. 0, -ENOBUFS or -ENOMEM; nothing
+ * Appends the reply as one line. `text` replaces the table's text where not empty; octets in it
+ * that are not
+ * printable ASCII become '?', and it is cut where the line would be too long. 0, -ENOBUFS or
+ * -ENOMEM; nothing
  * is appended on failure.
  */
 int pn_reply_format(enum pn_reply reply, struct pn_slice text, bool with_enhanced, struct pn_buf *out) PN_MUST_CHECK;
 
 /*
- * The same with a code of the caller (200 to 599; a forwarded reply of another server). `enhanced` {0,0,0}
+ * The same with a code of the caller (200 to 599; a forwarded reply of another server). `enhanced`
+ * {0,0,0}
  * means none; its class must fit the code, else it is left out.
  */
 int pn_reply_format_code(unsigned code, const uint16_t enhanced[3], struct pn_slice text,

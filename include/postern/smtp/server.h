@@ -2,33 +2,44 @@
 /*
  * server.h - the server side of an SMTP submission session, sans-I/O.
  *
- * Octets in, events and replies out. It knows no descriptor, clock, thread or TLS library: the owner feeds
- * plaintext with pn_smtp_server_step(), acts on the event, answers with pn_smtp_server_resolve(), and sends
+ * Octets in, events and replies out. It knows no descriptor, clock, thread or TLS library: the
+ * owner feeds
+ * plaintext with pn_smtp_server_step(), acts on the event, answers with pn_smtp_server_resolve(),
+ * and sends
  * what was appended to `out`.
  *
  *	while (1) {
  *		switch (pn_smtp_server_step(&s, &in, &ev, &out)) {
  *		case PN_SMTP_AGAIN: all of `in` was used; come back with more
  *		case PN_SMTP_EVENT: act on ev; if ev.needs_verdict, resolve now or later
- *		case PN_SMTP_WAIT:  a verdict is missing (call again after resolve), or `out` has less room than
- *		                    PN_SMTP_OUT_ROOM_BYTES (call again when it was sent); keep the rest of `in`
- *		case PN_SMTP_CLOSE: send `out`, then close the connection (close_notify first); what the owner
+ * case PN_SMTP_WAIT:  a verdict is missing (call again after resolve), or `out` has less room than
+ * PN_SMTP_OUT_ROOM_BYTES (call again when it was sent); keep the rest of `in`
+ * case PN_SMTP_CLOSE: send `out`, then close the connection (close_notify first); what the owner
  *		                    still holds of a transaction is void
  *		}
  *	}
  *
- * Rules: identical results for any cutting of the input. Replies leave in order; several replies of a pipelined
- * group accumulate in out (RFC 2920 3.2: the owner sends `out` whenever step says AGAIN, WAIT or CLOSE). A
- * verdict names the token of its event; a late or duplicate one is ignored and counted. Every buffer has a
+ * Rules: identical results for any cutting of the input. Replies leave in order; several replies
+ * of a pipelined
+ * group accumulate in out (RFC 2920 3.2: the owner sends `out` whenever step says AGAIN, WAIT or
+ * CLOSE). A
+ * verdict names the token of its event; a late or duplicate one is ignored and counted. Every
+ * buffer has a
  * limit from pn_smtp_limits. One thread.
  *
- * What is accepted: a reply of class 2 (DATA_BEGIN: PN_REPLY_OK_DATA_GO or class 2). A verdict whose reply is a
- * 421 also ends the session. A refused MAIL ends the transaction silently; a refused RCPT leaves it; a refused
- * DATA leaves it; a refused BDAT is answered after its chunk was swallowed, and EV_RESET follows; after
- * DATA_END it is over either way. After EV_DATA_ABORT no EV_RESET follows. When the server ends a session by
- * itself (QUIT, too many errors) with a transaction open, EV_RESET or EV_DATA_ABORT comes before CLOSE.
+ * What is accepted: a reply of class 2 (DATA_BEGIN: PN_REPLY_OK_DATA_GO or class 2). A verdict
+ * whose reply is a
+ * 421 also ends the session. A refused MAIL ends the transaction silently; a refused RCPT leaves
+ * it; a refused
+ * DATA leaves it; a refused BDAT is answered after its chunk was swallowed, and EV_RESET follows;
+ * after
+ * DATA_END it is over either way. After EV_DATA_ABORT no EV_RESET follows. When the server ends a
+ * session by
+ * itself (QUIT, too many errors) with a transaction open, EV_RESET or EV_DATA_ABORT comes before
+ * CLOSE.
  *
- * Secrets: the owner wipes its receive buffer; what the server copies of AUTH lines it wipes itself.
+ * Secrets: the owner wipes its receive buffer; what the server copies of AUTH lines it wipes
+ * itself.
  */
 #ifndef POSTERN_SMTP_SERVER_H
 #define POSTERN_SMTP_SERVER_H
@@ -75,8 +86,10 @@ struct pn_smtp_server_settings {
 enum pn_smtp_status { PN_SMTP_AGAIN, PN_SMTP_EVENT, PN_SMTP_WAIT, PN_SMTP_CLOSE };
 
 enum pn_smtp_event_type {
-	/* 220 is in out: send it, handshake, then pn_smtp_server_tls_started(). `in` must be empty then: step itself
-	 * says CLOSE (and counts an injection) when octets follow STARTTLS in the same input; the owner closes if any
+	/* 220 is in out: send it, handshake, then pn_smtp_server_tls_started(). `in` must be empty
+	 * then: step itself
+	 * says CLOSE (and counts an injection) when octets follow STARTTLS in the same input; the
+	 * owner closes if any
 	 * come before the ClientHello was asked for. */
 	PN_SMTP_EV_STARTTLS,
 	PN_SMTP_EV_AUTH,          /* mechanism, has_initial, data = decoded initial response. Needs a verdict. */
@@ -84,14 +97,17 @@ enum pn_smtp_event_type {
 	PN_SMTP_EV_AUTH_CANCEL,   /* "*" or a bad line: already answered (501/500); drop the exchange */
 	PN_SMTP_EV_MAIL,          /* envelope: reverse_path and parameters. Needs a verdict. */
 	PN_SMTP_EV_RCPT,          /* recipient: candidate, joined to the envelope when accepted. Needs a verdict. */
-	/* DATA (verdict OK gives 354) or first BDAT (verdict OK gives nothing yet). Needs a verdict. */
+	/* DATA (verdict OK gives 354) or first BDAT (verdict OK gives nothing yet). Needs a
+	 * verdict. */
 	PN_SMTP_EV_DATA_BEGIN,
-	/* data = a run of content, unstuffed and line-checked; borrowed from `in` or static; valid until the
+	/* data = a run of content, unstuffed and line-checked; borrowed from `in` or static; valid
+	 * until the
 	 * next step */
 	PN_SMTP_EV_CONTENT,
 	/* the content is complete and passed the rules: commit. Needs a verdict (250 or failure). */
 	PN_SMTP_EV_DATA_END,
-	/* the content broke a rule, grew too big, or the transfer was reset: drop it. Replies are the server's
+	/* the content broke a rule, grew too big, or the transfer was reset: drop it. Replies are
+	 * the server's
 	 * own. */
 	PN_SMTP_EV_DATA_ABORT,
 	PN_SMTP_EV_RESET,         /* the transaction is over without a message (RSET, EHLO, QUIT) */
@@ -109,19 +125,23 @@ struct pn_smtp_event {
 
 /* The owner's answer. */
 struct pn_smtp_verdict {
-	/* PN_REPLY_OK_* to accept: see each event; AUTH: PN_REPLY_AUTH_CHALLENGE, PN_REPLY_AUTH_OK, or a
+	/* PN_REPLY_OK_* to accept: see each event; AUTH: PN_REPLY_AUTH_CHALLENGE, PN_REPLY_AUTH_OK,
+	 * or a
 	 * failure */
 	enum pn_reply reply;
 	/* with AUTH_CHALLENGE: octets, encoded by the server; with AUTH_OK: user name to remember */
 	struct pn_slice challenge;
-	/* replaces the table's text where not empty (one line, printable ASCII; e.g. "queued as ID") */
+	/* replaces the table's text where not empty (one line, printable ASCII; e.g. "queued as
+	 * ID") */
 	struct pn_slice text;
-	/* with PN_REPLY_FORWARDED: code and enhanced code of another server's reply (its text in `text`); */
+	/* with PN_REPLY_FORWARDED: code and enhanced code of another server's reply (its text in
+	 * `text`); */
 	uint16_t forwarded_code;
 	uint16_t forwarded_enhanced[3]; /* 2yz accepts, 4yz and 5yz refuse, anything else is taken as 451 4.3.0 */
 };
 
-/* `out` must have this much room for step to go on; its maximum must be larger. Also the most that one resolve
+/* `out` must have this much room for step to go on; its maximum must be larger. Also the most that
+ * one resolve
  * appends. */
 #define PN_SMTP_OUT_ROOM_BYTES 2048
 
@@ -163,7 +183,8 @@ bool pn_smtp_server_resolve(struct pn_smtp_server *s, uint32_t token, const stru
                             struct pn_buf *out);
 /* The TLS handshake after STARTTLS is done: forgets EHLO name and everything else (RFC 3207 4.2). */
 void pn_smtp_server_tls_started(struct pn_smtp_server *s);
-/* Ends the session from outside: appends reply (421 4.x: shutdown, timeout) in place of the next; step says
+/* Ends the session from outside: appends reply (421 4.x: shutdown, timeout) in place of the next;
+ * step says
  * CLOSE afterwards. */
 void pn_smtp_server_abort(struct pn_smtp_server *s, enum pn_reply reply, struct pn_buf *out);
 
@@ -181,12 +202,15 @@ const char *pn_smtp_close_reason_name(enum pn_smtp_close_reason reason); /* stab
 const struct pn_smtp_server_stats *pn_smtp_server_stats(const struct pn_smtp_server *s);
 /* the newest one, for logs; PN_REPLY_NONE before the banner */
 enum pn_reply pn_smtp_server_last_reply(const struct pn_smtp_server *s);
-/* The transaction's envelope (NULL outside of one) and arena; valid from EV_MAIL until MAIL is refused or
- * DATA_END is resolved, or until the step after EV_RESET or EV_DATA_ABORT. user, helo and the parameters are
+/* The transaction's envelope (NULL outside of one) and arena; valid from EV_MAIL until MAIL is
+ * refused or
+ * DATA_END is resolved, or until the step after EV_RESET or EV_DATA_ABORT. user, helo and the
+ * parameters are
  * set by the server; id, received_wall_ms, client_address and tls_* are the owner's. */
 struct pn_envelope *pn_smtp_server_envelope(struct pn_smtp_server *s);
 struct pn_arena *pn_smtp_server_arena(struct pn_smtp_server *s);
-/* At DATA_END: the facts, and the edits that the message needs (Bcc removed, Date and Message-ID positions):
+/* At DATA_END: the facts, and the edits that the message needs (Bcc removed, Date and Message-ID
+ * positions):
  * see content.h. */
 const struct pn_content_facts *pn_smtp_server_content_facts(const struct pn_smtp_server *s);
 struct pn_content_scan;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * server_types.h - the layout of struct pn_smtp_server, so that owners can embed it. Every member is private to
+ * server_types.h - the layout of struct pn_smtp_server, so that owners can embed it. Every member
+ * is private to
  * src/smtp.
  *
- * Small when idle and without heap: a partial line, an AUTH exchange and a transaction are allocated when they start.
+ * Small when idle and without heap: a partial line, an AUTH exchange and a transaction are
+ * allocated when they start.
  */
 #ifndef POSTERN_SMTP_SERVER_TYPES_H
 #define POSTERN_SMTP_SERVER_TYPES_H

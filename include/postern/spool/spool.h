@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * spool.h - the durable store of messages: segments, files, commits, recovery, outcomes. See src/spool/README.md for the state table.
+ * spool.h - the durable store of messages: segments, files, commits, recovery, outcomes. See
+ * src/spool/README.md for the state table.
  *
- * One pn_spool for the process; one pn_spool_writer for each thread that stores messages (loops, relay workers: bounces); one pn_journal for each relay worker.
- * A message in the spool is known to the process by its pn_spool_entry (at most 128 bytes), which has exactly one holder at a time: the queue, a relay worker,
+ * One pn_spool for the process; one pn_spool_writer for each thread that stores messages (loops,
+ * relay workers: bounces); one pn_journal for each relay worker.
+ * A message in the spool is known to the process by its pn_spool_entry (at most 128 bytes), which
+ * has exactly one holder at a time: the queue, a relay worker,
  * or a schedule. Entries are handed over by moving the pointer.
  */
 #ifndef POSTERN_SPOOL_SPOOL_H
@@ -33,14 +36,17 @@ struct pn_spool_settings {
 	uint16_t node;                       /* of message ids */
 };
 
-/* Opens and locks the directory (a second gateway on it fails with -EWOULDBLOCK and a clear err), creates what is missing inside. Before threads. */
+/* Opens and locks the directory (a second gateway on it fails with -EWOULDBLOCK and a clear err),
+ * creates what is missing inside. Before threads. */
 int pn_spool_open(const struct pn_spool_settings *settings, struct pn_spool **ret, struct pn_error *err) PN_MUST_CHECK;
 /* After every writer, reader and journal is freed. */
 void pn_spool_close(struct pn_spool *spool);
 
 /*
- * Start-up: scans, verifies, cuts torn tails, merges the outcome journals, voids what must be void, removes what is finished. Each message that is
- * still owed is given to `fn` (ownership of the entry passes). Blocking; before threads. A damaged record is moved aside and logged, never fatal. 0 or -errno.
+ * Start-up: scans, verifies, cuts torn tails, merges the outcome journals, voids what must be
+ * void, removes what is finished. Each message that is
+ * still owed is given to `fn` (ownership of the entry passes). Blocking; before threads. A damaged
+ * record is moved aside and logged, never fatal. 0 or -errno.
  */
 typedef void (*pn_spool_recover_fn)(struct pn_spool_entry *entry, void *ctx);
 int pn_spool_recover(struct pn_spool *spool, pn_spool_recover_fn fn, void *ctx, struct pn_error *err) PN_MUST_CHECK;
@@ -51,33 +57,40 @@ struct pn_spool_writer *pn_spool_writer_new(struct pn_spool *spool, struct pn_lo
 void pn_spool_writer_free(struct pn_spool_writer *w);
 bool pn_spool_writer_is_busy(const struct pn_spool_writer *w);
 
-/* This writer stores what the gateway itself owes (bounces, moves): exempt from queue_messages_max and free_space_min, else a full queue could not bounce itself empty. */
+/* This writer stores what the gateway itself owes (bounces, moves): exempt from queue_messages_max
+ * and free_space_min, else a full queue could not bounce itself empty. */
 void pn_spool_writer_set_internal(struct pn_spool_writer *w);
 
-/* May MAIL be accepted now? 0; -ENOSPC (free space, or the device failed); -EDQUOT (queue_messages_max). Cheap, cached. */
+/* May MAIL be accepted now? 0; -ENOSPC (free space, or the device failed); -EDQUOT
+ * (queue_messages_max). Cheap, cached. */
 int pn_spool_admit(struct pn_spool_writer *w) PN_MUST_CHECK;
 
 /* ---- receiving a message ---- */
 /* Starts one. NULL with errno-style *ret_err (as pn_spool_admit, or -ENOMEM). No I/O yet. */
 struct pn_spool_txn *pn_spool_txn_begin(struct pn_spool_writer *w, int *ret_err);
 /*
- * Adds content (copied before return). 0: go on. 1: taken, but the disk is behind: stop feeding until on_writable is called. -errno: the message
+ * Adds content (copied before return). 0: go on. 1: taken, but the disk is behind: stop feeding
+ * until on_writable is called. -errno: the message
  * cannot be stored; abort it (452).
  */
 int pn_spool_txn_write(struct pn_spool_txn *t, struct pn_slice content) PN_MUST_CHECK;
 typedef void (*pn_spool_txn_fn)(struct pn_spool_txn *t, void *ctx);
 void pn_spool_txn_on_writable(struct pn_spool_txn *t, pn_spool_txn_fn fn, void *ctx);
-/* Drops the message; t is gone for the caller at once (buffers in flight live on inside). Also valid for a txn whose commit is pending: then the commit goes on
+/* Drops the message; t is gone for the caller at once (buffers in flight live on inside). Also
+ * valid for a txn whose commit is pending: then the commit goes on
  * and its callback is not called (the client left; the message, once durable, is delivered). */
 void pn_spool_txn_abort(struct pn_spool_txn *t);
 /*
- * Makes it durable: content, then the commit record with envelope, facts and edits (all copied before return). fn is called on the loop, never from inside this call:
- * result 0 and `entry` (ownership passes to the callee) when fdatasync of the data and of the directory have returned; or -errno and NULL. t is gone after fn.
+ * Makes it durable: content, then the commit record with envelope, facts and edits (all copied
+ * before return). fn is called on the loop, never from inside this call:
+ * result 0 and `entry` (ownership passes to the callee) when fdatasync of the data and of the
+ * directory have returned; or -errno and NULL. t is gone after fn.
  */
 typedef void (*pn_spool_commit_fn)(void *ctx, int result, struct pn_spool_entry *entry);
 void pn_spool_txn_commit(struct pn_spool_txn *t, const struct pn_envelope *envelope, const struct pn_content_facts *facts, const struct pn_edit_list *edits,
                          pn_spool_commit_fn fn, void *ctx);
-/* When a commit whose txn was aborted succeeds, its entry goes here instead (set once, before serving; called on the writer's loop thread). */
+/* When a commit whose txn was aborted succeeds, its entry goes here instead (set once, before
+ * serving; called on the writer's loop thread). */
 void pn_spool_on_orphan(struct pn_spool *spool, void (*fn)(struct pn_spool_entry *entry, void *ctx), void *ctx);
 
 /* ---- entries ---- */
@@ -107,13 +120,16 @@ struct pn_spool_entry {
 _Static_assert(sizeof(struct pn_spool_entry) <= 128, "a queued message costs at most 128 bytes");
 
 /*
- * Forgets a message in memory only (shutdown): it stays on disk and is found again at the next start.
+ * Forgets a message in memory only (shutdown): it stays on disk and is found again at the next
+ * start.
  */
 void pn_spool_entry_free(struct pn_spool *spool, struct pn_spool_entry *entry);
 
 /*
- * Copy-forward: true when the segment of `entry` is kept by few messages only. Asked by its holder when it defers the message (the outcome being durable);
- * pn_spool_entry_move then rewrites the message into the segment of `w` (which runs on the caller's loop). The entry must not be used until fn was called (never from inside).
+ * Copy-forward: true when the segment of `entry` is kept by few messages only. Asked by its holder
+ * when it defers the message (the outcome being durable);
+ * pn_spool_entry_move then rewrites the message into the segment of `w` (which runs on the
+ * caller's loop). The entry must not be used until fn was called (never from inside).
  * On -errno nothing has changed. -EBADMSG: the record is damaged.
  */
 bool pn_spool_entry_wants_move(const struct pn_spool_entry *entry);
@@ -121,7 +137,8 @@ typedef void (*pn_spool_move_fn)(void *ctx, int result, struct pn_spool_entry *e
 void pn_spool_entry_move(struct pn_spool_writer *w, struct pn_spool_entry *entry, pn_spool_move_fn fn, void *ctx);
 
 /*
- * Whether recovery found a message with reverse-path <> and this id, owed or already finished: asked before a bounce with a derived id is made, so that a
+ * Whether recovery found a message with reverse-path <> and this id, owed or already finished:
+ * asked before a bounce with a derived id is made, so that a
  * crash between bounce and outcome does not bounce twice. Any thread, after pn_spool_recover.
  */
 bool pn_spool_has_bounce(const struct pn_spool *spool, const struct pn_id *id);
@@ -142,16 +159,20 @@ struct pn_spool_message {
 struct pn_spool_reader *pn_spool_reader_new(struct pn_spool *spool, struct pn_loop *loop);
 /* Nothing in flight. */
 void pn_spool_reader_free(struct pn_spool_reader *r);
-/* Loads envelope, facts, edits and progress of `entry` (borrowed until pn_spool_reader_done). fn is called on the loop, perhaps from inside the call; -EBADMSG: damaged on disk. */
+/* Loads envelope, facts, edits and progress of `entry` (borrowed until pn_spool_reader_done). fn is
+ * called on the loop, perhaps from inside the call; -EBADMSG: damaged on disk. */
 typedef void (*pn_spool_load_fn)(void *ctx, int result, struct pn_spool_message *message);
 void pn_spool_reader_load(struct pn_spool_reader *r, struct pn_spool_entry *entry, pn_spool_load_fn fn, void *ctx);
-/* Rewinds to the start of the edited content (as_stored = false) or of the content as received (true). */
+/* Rewinds to the start of the edited content (as_stored = false) or of the content as received
+ * (true). */
 void pn_spool_reader_rewind(struct pn_spool_reader *r, bool as_stored);
 /*
- * Content is checked: an inline message before load calls back, a large one while it streams. The end (0) is given only for a verified message; after
+ * Content is checked: an inline message before load calls back, a large one while it streams. The
+ * end (0) is given only for a verified message; after
  * -EBADMSG the transfer must not be completed (no final dot, no LAST chunk).
  */
-/* Next piece of content: OK with result > 0 and *piece valid until the next call; 0 at the end; -errno. fn may be called from inside. Bounded memory (one block of 64 KiB, or
+/* Next piece of content: OK with result > 0 and *piece valid until the next call; 0 at the end;
+ * -errno. fn may be called from inside. Bounded memory (one block of 64 KiB, or
  * the whole of an inline message). */
 typedef void (*pn_spool_piece_fn)(void *ctx, int result, struct pn_slice piece);
 void pn_spool_reader_next(struct pn_spool_reader *r, pn_spool_piece_fn fn, void *ctx);
@@ -177,11 +198,15 @@ struct pn_outcome {
 	struct pn_slice last_reply;         /* at most 512 octets kept */
 };
 /*
- * The journal's records of one message follow each other: from this call until fn the entry must not be used, loaded or handed on by its holder (a deferred message goes into the
- * schedule in fn). fn is required when !is_final. After -errno for a non-final outcome the entry goes on as usual: its progress is then kept in memory.
+ * The journal's records of one message follow each other: from this call until fn the entry must
+ * not be used, loaded or handed on by its holder (a deferred message goes into the
+ * schedule in fn). fn is required when !is_final. After -errno for a non-final outcome the entry
+ * goes on as usual: its progress is then kept in memory.
  */
-/* Records an outcome (copied); synced with others within outcome_sync_ms. fn (may be NULL) is called on the loop when it is durable (0) or
- * has failed for good (-errno: the journal has moved to a new file and that failed too; the message stays owed after a restart). */
+/* Records an outcome (copied); synced with others within outcome_sync_ms. fn (may be NULL) is
+ * called on the loop when it is durable (0) or
+ * has failed for good (-errno: the journal has moved to a new file and that failed too; the
+ * message stays owed after a restart). */
 typedef void (*pn_journal_fn)(void *ctx, int result);
 void pn_journal_record(struct pn_journal *j, const struct pn_outcome *o, pn_journal_fn fn, void *ctx);
 

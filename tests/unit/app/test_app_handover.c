@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The hand-over from parent to worker: what goes in comes out, and nothing else is believed or kept open. */
+/* The hand-over from parent to worker: what goes in comes out, and nothing else is believed or kept
+ * open. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -39,7 +40,7 @@ static void test_round_trip(void **state)
 {
 	(void)state;
 	int pair[2];
-	struct pn_handover h = {0}, got;
+	struct pn_handover h = { 0 }, got;
 	static uint8_t big[300000];
 	pair_open(pair);
 	memset(big, 0xa5, sizeof(big));
@@ -55,7 +56,8 @@ static void test_round_trip(void **state)
 	assert_int_equal(got.blob_count, 3);
 	assert_int_equal(got.fd_count, PN_HANDOVER_FDS_MAX);
 	assert_true(pn_slice_eq(pn_handover_get(&got, "config"), pn_slice_str("a = 1\n")));
-	assert_true(pn_handover_get(&got, "/empty").ptr && pn_handover_get(&got, "/empty").len == 0);
+	assert_true(pn_handover_get(&got, "/empty").ptr &&
+		    pn_handover_get(&got, "/empty").len == 0);
 	assert_true(pn_slice_eq(pn_handover_get(&got, "/big"), pn_slice(big, sizeof(big))));
 	assert_null(pn_handover_get(&got, "/none").ptr);
 	struct stat a, b;
@@ -73,16 +75,20 @@ static void test_round_trip(void **state)
 	(void)close(pair[1]);
 }
 
-/* Sends a memory file with these octets, and `extra` more descriptors, as a hand-over with that mark. */
+/* Sends a memory file with these octets, and `extra` more descriptors, as a hand-over with that
+ * mark. */
 static void send_octets(int sock, const void *data, size_t len, char mark, size_t extra)
 {
 	union {
 		struct cmsghdr align;
 		char space[CMSG_SPACE(8 * sizeof(int))];
-	} control = {0};
+	} control = { 0 };
 	int fds[8];
-	struct iovec iov = {.iov_base = &mark, .iov_len = 1};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_SPACE((extra + 1) * sizeof(int))};
+	struct iovec iov = { .iov_base = &mark, .iov_len = 1 };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
+			      .msg_controllen = CMSG_SPACE((extra + 1) * sizeof(int)) };
 	fds[0] = memfd_create("test", MFD_CLOEXEC);
 	assert_true(fds[0] >= 0 && extra < 8);
 	assert_int_equal(write(fds[0], data, len), (ssize_t)len);
@@ -98,7 +104,8 @@ static void send_octets(int sock, const void *data, size_t len, char mark, size_
 }
 
 /* count, name length, data length, name, data */
-static size_t octets_of(uint8_t *out, uint32_t count, uint32_t name_len, uint64_t data_len, const char *rest)
+static size_t octets_of(uint8_t *out, uint32_t count, uint32_t name_len, uint64_t data_len,
+			const char *rest)
 {
 	memcpy(out, &count, 4);
 	memcpy(out + 4, &name_len, 4);
@@ -115,13 +122,11 @@ static void test_damaged_hand_overs(void **state)
 		uint64_t data_len;
 		const char *rest;
 	} rows[] = {
-		{2, 1, 1, "nd"},                      /* one is missing */
-		{1, 1, 2, "nd"},                      /* data cut off */
-		{1, 1, UINT64_MAX, "nd"},
-		{1, 4096, 1, "nd"},                   /* name too long */
-		{1, UINT32_MAX, 1, "nd"},
-		{1, 3, 0, "nd"},                      /* name cut off */
-		{UINT32_MAX, 1, 1, "nd"},
+		{ 2, 1, 1, "nd" },                                /* one is missing */
+		{ 1, 1, 2, "nd" },                                /* data cut off */
+		{ 1, 1, UINT64_MAX, "nd" }, { 1, 4096, 1, "nd" }, /* name too long */
+		{ 1, UINT32_MAX, 1, "nd" }, { 1, 3, 0, "nd" },    /* name cut off */
+		{ UINT32_MAX, 1, 1, "nd" },
 	};
 	int pair[2];
 	struct pn_handover got;
@@ -129,7 +134,8 @@ static void test_damaged_hand_overs(void **state)
 	pair_open(pair);
 	size_t before = open_descriptors();
 	for (size_t i = 0; i < PN_ARRAY_SIZE(rows); i++) {
-		size_t len = octets_of(octets, rows[i].count, rows[i].name_len, rows[i].data_len, rows[i].rest);
+		size_t len = octets_of(octets, rows[i].count, rows[i].name_len, rows[i].data_len,
+				       rows[i].rest);
 		send_octets(pair[0], octets, len, 'H', 3);
 		assert_int_equal(pn_handover_recv(pair[1], &got), -EBADMSG);
 		assert_null(got.blobs);
@@ -157,7 +163,7 @@ static void test_damaged_hand_overs(void **state)
 static void test_too_many_blobs(void **state)
 {
 	(void)state;
-	struct pn_handover h = {0};
+	struct pn_handover h = { 0 };
 	char name[16];
 	for (size_t i = 0; i < PN_HANDOVER_BLOBS_MAX; i++) {
 		(void)snprintf(name, sizeof(name), "%zu", i);
@@ -171,7 +177,7 @@ static void test_too_many_blobs(void **state)
 static void test_file_read(void **state)
 {
 	(void)state;
-	struct pn_error err = {{0}};
+	struct pn_error err = { { 0 } };
 	uint8_t *data = NULL;
 	size_t len = 0;
 	char path[] = "/tmp/postern-file-XXXXXX";

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Listening sockets: own ones, those of systemd, the control socket, and what is said when one cannot be had. */
+/* Listening sockets: own ones, those of systemd, the control socket, and what is said when one
+ * cannot be had. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,10 +22,12 @@
 static struct pn_config *config(const char *listeners)
 {
 	char text[2048];
-	(void)snprintf(text, sizeof(text),
-	               "hostname = \"mx.example.test\"\nloops = 3\ncontrol_socket = \"/tmp/c\"\n%s\n"
-	               "certificate \"c\" { chain_file = \"/c.pem\" key_file = \"/k.pem\" }\n"
-	               "upstream \"m\" { kind = maildir maildir = \"/m\" }\n", listeners);
+	(void)snprintf(
+		text, sizeof(text),
+		"hostname = \"mx.example.test\"\nloops = 3\ncontrol_socket = \"/tmp/c\"\n%s\n"
+		"certificate \"c\" { chain_file = \"/c.pem\" key_file = \"/k.pem\" }\n"
+		"upstream \"m\" { kind = maildir maildir = \"/m\" }\n",
+		listeners);
 	struct pn_config *c = pn_config_parse(text, "test.conf", stderr);
 	assert_non_null(c);
 	return c;
@@ -40,7 +43,8 @@ static uint16_t port_of(int fd)
 
 static int any_socket(void)
 {
-	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in in = { .sin_family = AF_INET,
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_true(fd >= 0);
 	assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
@@ -54,9 +58,11 @@ static void test_busy_port_is_named(void **state)
 	char text[256];
 	int fds[8];
 	size_t count;
-	struct pn_error err = {{0}};
+	struct pn_error err = { { 0 } };
 	int fd = any_socket();
-	(void)snprintf(text, sizeof(text), "listener \"sub\" { addresses = {\"127.0.0.1:%u\"} tls = starttls }", port_of(fd));
+	(void)snprintf(text, sizeof(text),
+		       "listener \"sub\" { addresses = {\"127.0.0.1:%u\"} tls = starttls }",
+		       port_of(fd));
 	struct pn_config *c = config(text);
 	assert_int_not_equal(pn_listeners_open(c, fds, 8, &count, &err), 0);
 	assert_non_null(strstr(err.text, "\"sub\""));
@@ -74,11 +80,14 @@ static void test_reuseport_has_one_for_each_loop(void **state)
 	char text[256];
 	int fds[8];
 	size_t count;
-	struct pn_error err = {{0}};
+	struct pn_error err = { { 0 } };
 	int fd = any_socket();
 	uint16_t port = port_of(fd);
 	(void)close(fd);
-	(void)snprintf(text, sizeof(text), "listener \"sub\" { addresses = {\"127.0.0.1:%u\"} tls = starttls reuseport = yes }", port);
+	(void)snprintf(text, sizeof(text),
+		       "listener \"sub\" { addresses = {\"127.0.0.1:%u\"} tls = starttls reuseport "
+		       "= yes }",
+		       port);
 	struct pn_config *c = config(text);
 	assert_int_equal(pn_listeners_open(c, fds, 8, &count, &err), 0);
 	assert_int_equal(count, 3);
@@ -100,11 +109,11 @@ static void test_systemd_sockets(void **state)
 	char pid[16];
 	int fds[8];
 	size_t count;
-	struct pn_error err = {{0}};
-	int saved[2] = {fcntl(3, F_DUPFD_CLOEXEC, 20), fcntl(4, F_DUPFD_CLOEXEC, 20)};
+	struct pn_error err = { { 0 } };
+	int saved[2] = { fcntl(3, F_DUPFD_CLOEXEC, 20), fcntl(4, F_DUPFD_CLOEXEC, 20) };
 	int first = any_socket(), second = any_socket();
-	uint16_t ports[2] = {port_of(first), port_of(second)};
-	int high[2] = {fcntl(first, F_DUPFD_CLOEXEC, 20), fcntl(second, F_DUPFD_CLOEXEC, 20)};
+	uint16_t ports[2] = { port_of(first), port_of(second) };
+	int high[2] = { fcntl(first, F_DUPFD_CLOEXEC, 20), fcntl(second, F_DUPFD_CLOEXEC, 20) };
 	(void)close(first);
 	(void)close(second);
 	assert_int_equal(dup2(high[0], 3), 3);
@@ -116,7 +125,8 @@ static void test_systemd_sockets(void **state)
 	(void)setenv("LISTEN_PID", pid, 1);
 	(void)setenv("LISTEN_FDS", "2", 1);
 	(void)setenv("LISTEN_FDNAMES", "other:sub", 1);
-	struct pn_config *c = config("listener \"sub\" { addresses = {\"127.0.0.1:1\"} tls = starttls }");
+	struct pn_config *c =
+		config("listener \"sub\" { addresses = {\"127.0.0.1:1\"} tls = starttls }");
 	assert_int_equal(pn_listeners_open(c, fds, 8, &count, &err), 0);
 	assert_int_equal(count, 1);
 	assert_int_equal(fds[0], 4);
@@ -126,7 +136,8 @@ static void test_systemd_sockets(void **state)
 	assert_string_equal(getenv("LISTEN_FDNAMES"), "other:sub");
 	pn_config_free(c);
 	/* By the name of the socket unit. */
-	c = config("listener \"sub\" { addresses = {\"127.0.0.1:1\"} tls = starttls systemd_name = \"other\" }");
+	c = config("listener \"sub\" { addresses = {\"127.0.0.1:1\"} tls = starttls systemd_name = "
+		   "\"other\" }");
 	assert_int_equal(pn_listeners_open(c, fds, 8, &count, &err), 0);
 	assert_int_equal(fds[0], 3);
 	assert_int_equal(port_of(fds[0]), ports[0]);
@@ -144,7 +155,7 @@ static void test_systemd_sockets(void **state)
 static void test_control_socket(void **state)
 {
 	(void)state;
-	struct pn_error err = {{0}};
+	struct pn_error err = { { 0 } };
 	char dir[] = "/tmp/postern-control-XXXXXX", path[64], longer[200];
 	struct stat st;
 	assert_non_null(mkdtemp(dir));

@@ -14,7 +14,7 @@
 
 static struct sockaddr_storage address(const char *text)
 {
-	struct sockaddr_storage ss = {0};
+	struct sockaddr_storage ss = { 0 };
 	struct sockaddr_in *in = (struct sockaddr_in *)&ss;
 	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&ss;
 	if (inet_pton(AF_INET, text, &in->sin_addr) == 1)
@@ -26,8 +26,8 @@ static struct sockaddr_storage address(const char *text)
 	return ss;
 }
 
-static enum pn_source_verdict enter(struct pn_sources *t, const char *text, uint32_t sessions, uint32_t rate, uint64_t now_ms,
-                                    uint32_t *ticket)
+static enum pn_source_verdict enter(struct pn_sources *t, const char *text, uint32_t sessions,
+				    uint32_t rate, uint64_t now_ms, uint32_t *ticket)
 {
 	struct sockaddr_storage ss = address(text);
 	return pn_sources_enter(t, (const struct sockaddr *)&ss, sessions, rate, now_ms, ticket);
@@ -55,7 +55,8 @@ static void test_ipv6_counts_by_64_and_mapped_as_ipv4(void **state)
 	struct pn_sources *t = pn_sources_new(1024);
 	uint32_t k = 0;
 	assert_int_equal(enter(t, "2001:db8:0:1::1", 1, 0, 0, &k), PN_SOURCE_OK);
-	assert_int_equal(enter(t, "2001:db8:0:1:ffff::2", 1, 0, 0, &k), PN_SOURCE_TOO_MANY_SESSIONS);
+	assert_int_equal(enter(t, "2001:db8:0:1:ffff::2", 1, 0, 0, &k),
+			 PN_SOURCE_TOO_MANY_SESSIONS);
 	assert_int_equal(enter(t, "2001:db8:0:2::1", 1, 0, 0, &k), PN_SOURCE_OK);
 	assert_int_equal(enter(t, "192.0.2.7", 1, 0, 0, &k), PN_SOURCE_OK);
 	assert_int_equal(enter(t, "::ffff:192.0.2.7", 1, 0, 0, &k), PN_SOURCE_TOO_MANY_SESSIONS);
@@ -96,13 +97,14 @@ static void test_full_table_admits_untracked_and_old_slots_are_reused(void **sta
 	for (int i = 0; i < tracked; i++)
 		pn_sources_leave(t, tickets[i]);
 	uint32_t k = 0;
-	assert_int_equal(enter(t, "10.9.9.9", 5, 0, 0, &k), PN_SOURCE_UNTRACKED); /* same minute: rates are still held */
+	assert_int_equal(enter(t, "10.9.9.9", 5, 0, 0, &k),
+			 PN_SOURCE_UNTRACKED); /* same minute: rates are still held */
 	assert_int_equal(enter(t, "10.9.9.9", 5, 0, 120000, &k), PN_SOURCE_OK);
 	pn_sources_free(t);
 }
 
 #define THREADS 4
-#define ROUNDS 20000
+#define ROUNDS  20000
 
 static void *hammer(void *arg)
 {
@@ -111,7 +113,8 @@ static void *hammer(void *arg)
 	long ok = 0;
 	for (int i = 0; i < ROUNDS; i++) {
 		uint32_t k = 0;
-		if (pn_sources_enter(t, (const struct sockaddr *)&ss, 2, 0, (uint64_t)i, &k) == PN_SOURCE_OK) {
+		if (pn_sources_enter(t, (const struct sockaddr *)&ss, 2, 0, (uint64_t)i, &k) ==
+		    PN_SOURCE_OK) {
 			ok++;
 			pn_sources_leave(t, k);
 		}

@@ -37,13 +37,15 @@ static void write_users(const struct harness *h, char path[96])
 	(void)snprintf(path, 96, "%s/users", h->path);
 	FILE *f = fopen(path, "w");
 	assert_non_null(f);
-	fprintf(f, "%s:{CRYPT}%s::::::\n", H_USER, crypt_r(H_PASSWORD, "$6$rounds=1000$saltstring$", &data));
+	fprintf(f, "%s:{CRYPT}%s::::::\n", H_USER,
+		crypt_r(H_PASSWORD, "$6$rounds=1000$saltstring$", &data));
 	assert_int_equal(fclose(f), 0);
 }
 
 static int listen_on(uint16_t *ret_port)
 {
-	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in in = { .sin_family = AF_INET,
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t len = sizeof(in);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_true(fd >= 0);
@@ -57,12 +59,21 @@ static int listen_on(uint16_t *ret_port)
 static struct pn_session_profile default_values(void)
 {
 	return (struct pn_session_profile){
-		.smtp = {.hostname = "mx.example.test",
-		         .limits = {.command_line_max_bytes = 4096, .auth_line_max_bytes = 12288, .text_line_max_bytes = 65536,
-		                    .recipients_max = 100, .message_size_max_bytes = 8u << 20, .header_size_max_bytes = 65536,
-		                    .received_max = 50, .bad_commands_max = 20, .auth_failures_max = 3,
-		                    .transaction_memory_max_bytes = 1u << 20},
-		         .has_smtputf8 = true, .has_chunking = true, .has_dsn = true, .auth_mechanisms = ""},
+		.smtp = { .hostname = "mx.example.test",
+			  .limits = { .command_line_max_bytes = 4096,
+				      .auth_line_max_bytes = 12288,
+				      .text_line_max_bytes = 65536,
+				      .recipients_max = 100,
+				      .message_size_max_bytes = 8u << 20,
+				      .header_size_max_bytes = 65536,
+				      .received_max = 50,
+				      .bad_commands_max = 20,
+				      .auth_failures_max = 3,
+				      .transaction_memory_max_bytes = 1u << 20 },
+			  .has_smtputf8 = true,
+			  .has_chunking = true,
+			  .has_dsn = true,
+			  .auth_mechanisms = "" },
 		.has_client_address = true,
 		.node = 1,
 		.sessions_max = 100,
@@ -79,18 +90,28 @@ static struct pn_session_profile default_values(void)
 
 static void make_stores(struct harness *h)
 {
-	struct pn_error err = {{0}};
+	struct pn_error err = { { 0 } };
 	char users[96], spool[96];
 	write_users(h, users);
 	(void)snprintf(spool, sizeof(spool), "%s/spool", h->path);
 	assert_int_equal(mkdir(spool, 0700), 0);
-	struct pn_spool_settings s = {.path = spool, .inline_max_bytes = 64 * 1024, .segment_size_bytes = 4u << 20,
-	                              .memory_max_bytes = 32u << 20, .queue_messages_max = 1000, .outcome_sync_ms = 10, .node = 1};
-	if (pn_spool_open(&s, &h->spool, &err) != 0 || pn_spool_recover(h->spool, on_recovered, h, &err) != 0)
+	struct pn_spool_settings s = { .path = spool,
+				       .inline_max_bytes = 64 * 1024,
+				       .segment_size_bytes = 4u << 20,
+				       .memory_max_bytes = 32u << 20,
+				       .queue_messages_max = 1000,
+				       .outcome_sync_ms = 10,
+				       .node = 1 };
+	if (pn_spool_open(&s, &h->spool, &err) != 0 ||
+	    pn_spool_recover(h->spool, on_recovered, h, &err) != 0)
 		fail_msg("%s", err.text);
 	pn_spool_on_orphan(h->spool, submit, h);
-	struct pn_auth_settings a = {.user_file = users, .helper_threads = 1, .helper_queue_max = 16, .has_plain = true, .has_login = true,
-	                             .scram = PN_SCRAM_OFF};
+	struct pn_auth_settings a = { .user_file = users,
+				      .helper_threads = 1,
+				      .helper_queue_max = 16,
+				      .has_plain = true,
+				      .has_login = true,
+				      .scram = PN_SCRAM_OFF };
 	h->auth = pn_auth_new(&a, &err);
 	if (!h->auth)
 		fail_msg("%s", err.text);
@@ -98,31 +119,43 @@ static void make_stores(struct harness *h)
 
 void h_init(struct harness *h)
 {
-	struct pn_error err = {{0}};
+	struct pn_error err = { { 0 } };
 	memset(h, 0, sizeof(*h));
 	(void)snprintf(h->path, sizeof(h->path), "/tmp/postern-session-XXXXXX");
 	assert_non_null(mkdtemp(h->path));
-	struct pn_loop_settings l = {.name = "test", .sq_entries = 64, .cq_entries = 256, .buffer_count = 16, .buffer_size_bytes = 4096, .cpu = -1};
+	struct pn_loop_settings l = { .name = "test",
+				      .sq_entries = 64,
+				      .cq_entries = 256,
+				      .buffer_count = 16,
+				      .buffer_size_bytes = 4096,
+				      .cpu = -1 };
 	if (pn_loop_new(&l, &h->loop, &err) != 0)
 		fail_msg("%s", err.text);
 	make_stores(h);
 	h->tickets = pn_tls_tickets_new(3600);
-	h->tls = tls_server("ecdsa", (struct pn_tls_server_settings){.has_tls12 = true, .has_tickets = true, .tickets = h->tickets});
+	h->tls = tls_server("ecdsa", (struct pn_tls_server_settings){ .has_tls12 = true,
+								      .has_tickets = true,
+								      .tickets = h->tickets });
 	h->tls_client = tls_client(true);
 	h->values = default_values();
 	h->values.tls = h->tls;
 	for (int i = 0; i < 2; i++) {
-		h->listeners[i] = (struct pn_listener){.name = i == H_TLS ? "submissions" : "submission", .is_implicit_tls = i == H_TLS};
+		h->listeners[i] =
+			(struct pn_listener){ .name = i == H_TLS ? "submissions" : "submission",
+					      .is_implicit_tls = i == H_TLS };
 		h->listeners[i].fd = listen_on(&h->ports[i]);
 	}
-	h->shared = (struct pn_session_shared){.spool = h->spool, .auth = h->auth, .sources = pn_sources_new(64), .submit = submit,
-	                                       .submit_ctx = h};
+	h->shared = (struct pn_session_shared){ .spool = h->spool,
+						.auth = h->auth,
+						.sources = pn_sources_new(64),
+						.submit = submit,
+						.submit_ctx = h };
 	assert_non_null(h->shared.sources);
 }
 
 void h_start(struct harness *h)
 {
-	struct pn_error err = {{0}};
+	struct pn_error err = { { 0 } };
 	struct pn_session_profile *p = pn_session_profile_new(&h->values);
 	assert_non_null(p);
 	h->svc = pn_session_service_new(h->loop, &h->shared, p, h->listeners, 2, 0, &err);
@@ -204,15 +237,19 @@ bool h_is_empty(struct harness *h)
 
 struct pn_session *h_session(struct harness *h)
 {
-	return pn_list_is_empty(&h->svc->sessions) ? NULL : pn_container_of(h->svc->sessions.next, struct pn_session, node);
+	return pn_list_is_empty(&h->svc->sessions)
+		       ? NULL
+		       : pn_container_of(h->svc->sessions.next, struct pn_session, node);
 }
 
 /* ---- clients ---- */
 
 void c_connect(struct client *c, struct harness *h, enum h_port port)
 {
-	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(h->ports[port])};
-	*c = (struct client){.h = h};
+	struct sockaddr_in in = { .sin_family = AF_INET,
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+				  .sin_port = htons(h->ports[port]) };
+	*c = (struct client){ .h = h };
 	pn_buf_init(&c->cipher, OUT_MAX);
 	pn_buf_init(&c->plain, OUT_MAX);
 	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -378,7 +415,8 @@ void c_auth_send(struct client *c, const char *password)
 {
 	char plain[256], line[512] = "AUTH PLAIN ";
 	int len = snprintf(plain, sizeof(plain), "%c%s%c%s", '\0', H_USER, '\0', password);
-	size_t n = EVP_EncodeBlock((uint8_t *)line + strlen(line), (const uint8_t *)plain, (size_t)len);
+	size_t n = EVP_EncodeBlock((uint8_t *)line + strlen(line), (const uint8_t *)plain,
+				   (size_t)len);
 	assert_true(n > 0);
 	(void)snprintf(line + 11 + n, sizeof(line) - 11 - n, "\r\n");
 	c_send(c, line);
@@ -435,7 +473,7 @@ int c_message(struct client *c, size_t size)
 
 void c_close(struct client *c, bool is_reset)
 {
-	struct linger linger = {.l_onoff = 1, .l_linger = 0};
+	struct linger linger = { .l_onoff = 1, .l_linger = 0 };
 	if (is_reset)
 		(void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 	(void)close(c->fd);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * session_harness.h - a session service on a real loop with a real spool and user file, and clients on loopback with TLS in
+ * session_harness.h - a session service on a real loop with a real spool and user file, and
+ * clients on loopback with TLS in
  * memory, all driven by one thread: what a test waits for happens while it runs the loop.
  */
 #ifndef PN_TEST_SESSION_HARNESS_H
@@ -12,7 +13,7 @@
 
 #include "session/session_internal.h"
 
-#define H_USER "tim@example.org"
+#define H_USER     "tim@example.org"
 #define H_PASSWORD "tanstaaftanstaaf"
 
 enum h_port { H_TLS, H_STARTTLS };
@@ -47,13 +48,13 @@ void h_drain(struct harness *h, uint32_t timeout_ms);
 /* One round of the loop. */
 void h_turn(struct harness *h);
 /* Runs the loop until the condition holds; fails the test when it does not for a minute. */
-#define h_until(h, condition)                                                \
-	do {                                                                 \
-		uint64_t limit_ms_ = pn_clock_mono_ms() + 60000;             \
-		while (!(condition)) {                                       \
-			h_turn(h);                                           \
-			assert_true(pn_clock_mono_ms() < limit_ms_);         \
-		}                                                            \
+#define h_until(h, condition)                                        \
+	do {                                                         \
+		uint64_t limit_ms_ = pn_clock_mono_ms() + 60000;     \
+		while (!(condition)) {                               \
+			h_turn(h);                                   \
+			assert_true(pn_clock_mono_ms() < limit_ms_); \
+		}                                                    \
 	} while (0)
 #define h_counter(h, name) pn_counter_get(&(h)->svc->counters[PN_SESSION_C_##name])
 uint32_t h_sessions(struct harness *h);
@@ -70,7 +71,7 @@ struct client {
 	struct pn_record *record; /* NULL: plaintext */
 	struct pn_buf cipher;     /* received, not yet opened */
 	struct pn_buf plain;
-	bool is_over;             /* end of stream, or reset */
+	bool is_over; /* end of stream, or reset */
 };
 
 /* Connects; on H_TLS the handshake is done as well. */
@@ -84,7 +85,8 @@ void c_send(struct client *c, const char *text);
 void c_send_bytes(struct client *c, const void *data, size_t len);
 /* Takes what came; true when a whole reply is there. */
 bool c_has_reply(struct client *c);
-/* Waits for a whole reply and gives its code (0: the connection ended first); its text stays in c_text until the next. */
+/* Waits for a whole reply and gives its code (0: the connection ended first); its text stays in
+ * c_text until the next. */
 int c_reply(struct client *c);
 extern char c_text[2048];
 /* Sends a line (CRLF is added) and expects that code. */

@@ -166,7 +166,8 @@ static void test_failed_logins(void **state)
 	h_stop(&h);
 }
 
-/* A client that writes first and reads later gets every answer, in order, with the smallest output buffer there is. */
+/* A client that writes first and reads later gets every answer, in order, with the smallest output
+ * buffer there is. */
 static void test_late_reader(void **state)
 {
 	(void)state;
@@ -185,7 +186,8 @@ static void test_late_reader(void **state)
 		memcpy(lines + len, "NOOP\r\nHELP xy\r\n", 15);
 		len += 15;
 	}
-	/* TCP takes some of it, the session some, and then everything stands still until somebody reads. */
+	/* TCP takes some of it, the session some, and then everything stands still until somebody
+	 * reads. */
 	struct pn_buf out;
 	pn_buf_init(&out, 2 * len);
 	assert_int_equal(pn_record_seal(c.record, pn_slice(lines, len), &out), PN_RECORD_OK);
@@ -238,7 +240,9 @@ static void test_never_reader(void **state)
 	pn_buf_init(&out, 2 * sizeof(lines));
 	while (h_counter(&h, output_stalls) == 0) {
 		if (pn_buf_len(&out) == 0)
-			assert_int_equal(pn_record_seal(c.record, pn_slice(lines, sizeof(lines)), &out), PN_RECORD_OK);
+			assert_int_equal(
+				pn_record_seal(c.record, pn_slice(lines, sizeof(lines)), &out),
+				PN_RECORD_OK);
 		ssize_t n = send(c.fd, pn_buf_ptr(&out), pn_buf_len(&out), MSG_NOSIGNAL);
 		if (n > 0)
 			pn_buf_consume(&out, (size_t)n);
@@ -256,12 +260,9 @@ static void test_never_reader(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sessions_max),
-		cmocka_unit_test(test_sources),
-		cmocka_unit_test(test_handshakes_max),
-		cmocka_unit_test(test_timeouts),
-		cmocka_unit_test(test_failed_logins),
-		cmocka_unit_test(test_late_reader),
+		cmocka_unit_test(test_sessions_max),   cmocka_unit_test(test_sources),
+		cmocka_unit_test(test_handshakes_max), cmocka_unit_test(test_timeouts),
+		cmocka_unit_test(test_failed_logins),  cmocka_unit_test(test_late_reader),
 		cmocka_unit_test(test_never_reader),
 	};
 	return cmocka_run_group_tests(tests, tls_setup, tls_teardown);
