@@ -208,6 +208,22 @@ int pn_listeners_open(const struct pn_config *c, int *fds, size_t fds_max, size_
 	return rc;
 }
 
+/* Whether somebody listens there, and not only the rest of a worker that was killed (see bind_and_listen). */
+static bool control_is_served(const struct sockaddr_un *un)
+{
+	const struct timespec pause = { .tv_nsec = BIND_PAUSE_MS * 1000000L };
+	for (int tries = BIND_WAIT_MS / BIND_PAUSE_MS; tries >= 0; tries--) {
+		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		int rc = fd < 0 ? -1 : connect(fd, (const struct sockaddr *)un, sizeof(*un));
+		if (fd >= 0)
+			(void)close(fd);
+		if (rc != 0)
+			return false;
+		(void)nanosleep(&pause, NULL);
+	}
+	return true;
+}
+
 int pn_control_socket_open(const char *path, gid_t gid, struct pn_error *err)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
@@ -218,7 +234,7 @@ int pn_control_socket_open(const char *path, gid_t gid, struct pn_error *err)
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return pn_error_set(err, "control socket: %s", strerror(errno));
-	if (connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0) {
+	if (control_is_served(&un)) {
 		(void)close(fd);
 		return pn_error_set(err,
 				    "control_socket: another gateway serves %s; stop it first or "
