@@ -30,6 +30,8 @@
 #include "base/log_internal.h"
 
 #define BLOCK_SIZE ((size_t)64 * 1024)
+/* After each write: lines that come meanwhile go in one write, and their threads need not wake us. */
+#define GATHER_MS 4
 #define RETRY_MS   200
 /* How long a stopping writer tries an output that does not take its lines, and how long pn_log_stop
  * waits. */
@@ -283,6 +285,8 @@ static void writer_loop(struct writer *w)
 				return;
 			if (has_block)
 				wait_for_work(w, true);
+			else if (!must_stop)
+				(void)poll(NULL, 0, GATHER_MS);
 			continue;
 		}
 		if (must_stop)

@@ -180,8 +180,12 @@ static void job_plan(struct pn_job *job)
 static void job_part(struct pn_job *job)
 {
 	if (!job->part) {
-		job_leave_pool(job);
-		job->part = job->is_cut ? NULL : pn_job_next_part(job);
+		/* The place that a parked message waited for is for that upstream, whatever else is owed. */
+		job->part = job->pool && !job->is_attempt && !job->is_cut ? pn_job_reserved_part(job) : NULL;
+		if (!job->part) {
+			job_leave_pool(job);
+			job->part = job->is_cut ? NULL : pn_job_next_part(job);
+		}
 		if (!job->part) {
 			pn_job_go(job, PN_JOB_DECIDE);
 			return;

@@ -24,8 +24,8 @@ struct pn_pool;
 struct pn_report;
 struct pn_worker;
 
-/* Recipients that one attempt takes on; the others follow in the next, at once. Bounds the memory
- * of a job. */
+/* Recipients that one attempt takes on; the others follow in the next ones, at once until each was
+ * tried. Bounds the memory of a job. */
 #define PN_JOB_RCPTS_MAX 5000u
 #define PN_JOB_ARENA_MAX_BYTES (8u << 20)
 
@@ -92,7 +92,7 @@ struct pn_job {
 
 	struct pn_job_rcpt *rcpts;
 	uint32_t rcpt_count;
-	bool has_more_rcpts;          /* over PN_JOB_RCPTS_MAX */
+	uint32_t lot_count;           /* lots of PN_JOB_RCPTS_MAX that are pending; this attempt has one of them */
 	struct pn_part *parts;
 	uint32_t part_count;
 	struct pn_part *part;         /* the current one */
@@ -148,6 +148,8 @@ void pn_job_free_spare(struct pn_worker *w);
 /* ---- job_plan.c ---- */
 /* Splits the pending recipients into parts. 0 or -ENOMEM. */
 int pn_job_plan(struct pn_job *job) PN_MUST_CHECK;
+/* The first part for the upstream whose place (job->pool) was taken before the message was loaded; or NULL. */
+struct pn_part *pn_job_reserved_part(struct pn_job *job);
 /* The next part that can be started, entering its pool; NULL: none, with job->park set when some are left. */
 struct pn_part *pn_job_next_part(struct pn_job *job);
 

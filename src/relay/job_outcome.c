@@ -215,13 +215,25 @@ static struct pn_slice record_last_reply(struct pn_job *job, char out[512])
 	return job->message->last_reply;
 }
 
+/* Recipients that this attempt did not take on are tried at once, but a round of attempts that came to
+ * little is followed by the usual delay. */
+static bool record_has_more(const struct pn_job *job)
+{
+	uint32_t deferred = 0;
+	if (job->lot_count <= 1)
+		return false;
+	for (uint32_t i = 0; i < job->rcpt_count; i++)
+		deferred += job->rcpts[i].verdict == PN_VERDICT_DEFERRED;
+	return deferred < job->rcpt_count / 2 || job->entry->attempts % job->lot_count != 0;
+}
+
 static uint64_t record_next_attempt(struct pn_job *job)
 {
 	struct pn_worker *w = job->worker;
 	uint64_t now_ms = pn_worker_wall_ms(w);
 	if (!job->is_attempt)
 		return job->entry->next_attempt_wall_ms;
-	if (job->park || job->has_more_rcpts || job->is_cut)
+	if (job->park || job->is_cut || record_has_more(job))
 		return now_ms;
 	return now_ms + pn_backoff_delay_ms(&w->relay->retry, job->entry->attempts, &w->prng);
 }

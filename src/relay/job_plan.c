@@ -12,18 +12,32 @@
 #include "job.h"
 #include "worker.h"
 
+/* How many recipients this attempt passes over: with more than one attempt can take on, each takes the next
+ * lot, so that those at the front who are deferred do not keep the others waiting. */
+static uint32_t plan_skip(struct pn_job *job)
+{
+	const struct pn_spool_message *m = job->message;
+	uint32_t pending = 0;
+	for (uint32_t i = 0; i < m->envelope.recipient_count; i++)
+		pending += m->rcpt_states[i] == PN_RCPT_PENDING;
+	job->lot_count = pending <= PN_JOB_RCPTS_MAX ? 1 : (pending + PN_JOB_RCPTS_MAX - 1) / PN_JOB_RCPTS_MAX;
+	return job->entry->attempts % job->lot_count * PN_JOB_RCPTS_MAX;
+}
+
 static void plan_collect(struct pn_job *job)
 {
 	const struct pn_spool_message *m = job->message;
 	const struct pn_recipient *r = m->envelope.recipients;
-	uint32_t index = 0;
+	uint32_t index = 0, skip = plan_skip(job);
 	for (; r && index < m->envelope.recipient_count; r = r->next, index++) {
 		if (m->rcpt_states[index] != PN_RCPT_PENDING)
 			continue;
-		if (job->rcpt_count == PN_JOB_RCPTS_MAX) {
-			job->has_more_rcpts = true;
-			return;
+		if (skip > 0) {
+			skip--;
+			continue;
 		}
+		if (job->rcpt_count == PN_JOB_RCPTS_MAX)
+			return;
 		job->rcpts[job->rcpt_count++] = (struct pn_job_rcpt){
 			.recipient = r,
 			.index = index,
@@ -85,6 +99,15 @@ int pn_job_plan(struct pn_job *job)
 		return -ENOMEM;
 	plan_parts(job);
 	return 0;
+}
+
+struct pn_part *pn_job_reserved_part(struct pn_job *job)
+{
+	for (uint32_t i = 0; i < job->part_count; i++) {
+		if (!job->parts[i].is_done && job->parts[i].upstream == job->pool->index)
+			return &job->parts[i];
+	}
+	return NULL;
 }
 
 struct pn_part *pn_job_next_part(struct pn_job *job)

@@ -381,6 +381,7 @@ static void delivery_next(struct pn_maildir_delivery *d)
 		struct pn_job_rcpt *r = delivery_rcpt(d);
 		if (pn_known_has(known, &job->entry->id, 1u + job->pool->index, r->index)) {
 			rcpt_set(r, PN_VERDICT_DELIVERED, 0, "delivered to the Maildir before a restart");
+			d->needs_sync = true; /* the restart may have come before that */
 			continue;
 		}
 		pn_maildir_name(d->name, &job->entry->id, r->index);

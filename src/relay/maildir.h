@@ -22,7 +22,7 @@ struct pn_maildir;
 /* Makes the folders where missing. NULL with err. Blocking; before threads. */
 struct pn_maildir *pn_maildir_new(const struct pn_upstream_settings *settings, struct pn_error *err);
 void pn_maildir_free(struct pn_maildir *m);
-/* Looks into cur for files of recovered messages (kind 0 in `known`), adds them with kind 1 +
+/* Looks into new and cur for files of recovered messages (kind 0 in `known`), adds them with kind 1 +
  * upstream. Blocking; before threads. */
 void pn_maildir_find_known(const struct pn_maildir *m, uint32_t upstream, struct pn_known *known);
 

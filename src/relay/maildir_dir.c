@@ -92,11 +92,11 @@ bool pn_maildir_name_parse(const char *name, struct pn_id *ret_id, uint32_t *ret
 	return true;
 }
 
-void pn_maildir_find_known(const struct pn_maildir *m, uint32_t upstream, struct pn_known *known)
+static void find_in(const struct pn_maildir *m, const char *folder, uint32_t upstream, const struct pn_known *known,
+                    struct pn_known *found)
 {
-	struct pn_known found = {0};
 	struct dirent *d;
-	int fd = openat(m->dir_fd, "cur", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = openat(m->dir_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
 	if (!dir) {
 		if (fd >= 0)
@@ -106,9 +106,17 @@ void pn_maildir_find_known(const struct pn_maildir *m, uint32_t upstream, struct
 	while ((d = readdir(dir)) != NULL) {
 		struct pn_known_item item = {.kind = 1 + upstream};
 		if (pn_maildir_name_parse(d->d_name, &item.id, &item.index) && pn_known_has(known, &item.id, 0, 0))
-			pn_known_add(&found, &item);
+			pn_known_add(found, &item);
 	}
 	closedir(dir);
+}
+
+void pn_maildir_find_known(const struct pn_maildir *m, uint32_t upstream, struct pn_known *known)
+{
+	struct pn_known found = {0};
+	/* In new too, and first: what is there now may be moved to cur before the message's turn comes. */
+	find_in(m, "new", upstream, known, &found);
+	find_in(m, "cur", upstream, known, &found);
 	for (size_t i = 0; i < found.count; i++)
 		pn_known_add(known, &found.items[i]);
 	pn_known_deinit(&found);

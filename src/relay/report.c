@@ -260,6 +260,8 @@ static void report_on_piece(void *ctx, int result, struct pn_slice piece)
 	else if (result > 0)
 		result = report_original(rp, piece);
 	if (result < 0) {
+		/* Else it would be tried, and fail to be reported, for ever. */
+		rp->job->is_damaged = rp->job->is_damaged || result == -EBADMSG;
 		report_failed(rp, result);
 		return;
 	}

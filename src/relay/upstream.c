@@ -21,11 +21,16 @@
 #include "maildir.h"
 #include "worker.h"
 
+/* Those who wait for a host look no more often than this. */
+#define POOL_WAKE_MIN_MS 1000u
+
 static const char *const pool_counter_names[] = {
 #define X(name) #name,
 	PN_UPSTREAM_COUNTERS(X)
 #undef X
 };
+
+static void pool_on_wake(struct pn_timer *timer);
 
 static void pool_client_settings(struct pn_pool *pool)
 {
@@ -72,6 +77,7 @@ int pn_pool_init(struct pn_pool *pool, struct pn_worker *worker, uint32_t index)
 	pn_list_init(&pool->conns);
 	pn_list_init(&pool->idle);
 	pn_list_init(&pool->waiting);
+	pn_timer_init(&pool->wake_timer, pool_on_wake);
 	pool->job_max = upstream_count > 1 ? worker->job_max / upstream_count : worker->job_max;
 	if (pool->job_max < 2)
 		pool->job_max = 2;
@@ -230,11 +236,37 @@ static struct pn_conn *pool_take_idle(struct pn_pool *pool)
 	return pn_container_of(node, struct pn_conn, idle_node);
 }
 
-static enum pn_acquire pool_wait(struct pn_pool *pool, struct pn_job *job)
+/* In front with those that must have a new connection: the end of one wakes the first, and somebody else's
+ * turn is as good with one that is released. */
+static enum pn_acquire pool_wait(struct pn_pool *pool, struct pn_job *job, bool is_fresh)
 {
-	pn_list_push_back(&pool->waiting, &job->wait_node);
+	if (is_fresh)
+		pn_list_push_front(&pool->waiting, &job->wait_node);
+	else
+		pn_list_push_back(&pool->waiting, &job->wait_node);
 	pn_pool_count(pool, PN_UPSTREAM_C_waiting, 1);
 	return PN_ACQUIRE_WAIT;
+}
+
+static void pool_on_wake(struct pn_timer *timer)
+{
+	pn_pool_wake_all(pn_container_of(timer, struct pn_pool, wake_timer));
+}
+
+/* The connections that live may be slow ones, so they are not all that is waited for. */
+static void pool_wake_with_host(struct pn_pool *pool)
+{
+	uint64_t now_ms = pn_loop_now_ms(pool->worker->loop);
+	uint64_t delay_ms = UINT64_MAX;
+	if (pn_timer_is_armed(&pool->wake_timer))
+		return;
+	for (size_t i = 0; i < pool->host_count; i++) {
+		const struct pn_host *h = &pool->hosts[i];
+		uint64_t left_ms = h->retry_at_ms > now_ms ? h->retry_at_ms - now_ms : 0;
+		delay_ms = left_ms < delay_ms ? left_ms : delay_ms;
+	}
+	pn_loop_timer_set(pool->worker->loop, &pool->wake_timer,
+	                  delay_ms < POOL_WAKE_MIN_MS ? POOL_WAKE_MIN_MS : delay_ms);
 }
 
 enum pn_acquire pn_pool_acquire(struct pn_pool *pool, struct pn_job *job, uint32_t tried, bool is_fresh,
@@ -250,7 +282,7 @@ enum pn_acquire pn_pool_acquire(struct pn_pool *pool, struct pn_job *job, uint32
 	if (pool->conn_count >= pool->conn_limit) {
 		if (is_fresh && (conn = pool_take_idle(pool)) != NULL)
 			pn_conn_quit(conn); /* makes room; its end wakes us */
-		return pool_wait(pool, job);
+		return pool_wait(pool, job, is_fresh);
 	}
 	struct pn_host *host = pn_host_choose(pool, tried);
 	if (host) {
@@ -259,8 +291,10 @@ enum pn_acquire pn_pool_acquire(struct pn_pool *pool, struct pn_job *job, uint32
 			return PN_ACQUIRE_STARTED;
 		pn_host_undecided(host);
 	}
-	if (pool->conn_count > pool->closing_count)
-		return pool_wait(pool, job);
+	if (pool->conn_count > pool->closing_count) {
+		pool_wake_with_host(pool);
+		return pool_wait(pool, job, false);
+	}
 	pn_pool_wake_all(pool);
 	return PN_ACQUIRE_DOWN;
 }

@@ -53,6 +53,7 @@ struct pn_pool {
 	struct pn_list conns;      /* of pn_conn, all */
 	struct pn_list idle;       /* of pn_conn, newest first */
 	struct pn_list waiting;    /* of pn_job, for a connection */
+	struct pn_timer wake_timer; /* when a host may be tried again while some wait */
 	struct pn_entry_list parked;
 	struct pn_maildir *maildir;           /* shared by the workers */
 	struct pn_maildir_sync *maildir_sync; /* this worker's */

@@ -435,6 +435,8 @@ static void worker_tear_down(struct pn_worker *w)
 {
 	if (w->hook.node.next)
 		pn_loop_hook_remove(w->loop, &w->hook);
+	for (size_t i = 0; w->loop && i < w->relay->settings.upstream_count; i++)
+		pn_loop_timer_cancel(w->loop, &w->pools[i].wake_timer);
 	pn_job_free_spare(w);
 	pn_dns_free(w->dns);
 	if (w->journal)

@@ -48,6 +48,7 @@ struct pn_recovery {
 	size_t octets_cap;
 	struct pn_arena arena;
 	size_t damaged, torn;
+	bool is_incomplete; /* a segment or message file could not be read: what journals say of its messages must stay */
 };
 
 /* Makes room for one more element. 0 or -ENOMEM. */

@@ -86,8 +86,10 @@ static int recover_file(struct pn_recovery *r, const char *name)
 	if (!pn_file_name_parse(name, ".msg", &id))
 		return 0;
 	int fd = pn_recovery_open(r, "spool.file.open", r->spool->files_fd, name, O_RDONLY);
-	if (fd < 0)
+	if (fd < 0) {
+		r->is_incomplete = true;
 		return fd == -ENODATA ? 0 : fd;
+	}
 	int err = check_file(r, name, fd, id);
 	close(fd);
 	if (err == -EBADMSG) {
@@ -96,6 +98,7 @@ static int recover_file(struct pn_recovery *r, const char *name)
 		return err;
 	} else if (err < 0) {
 		r->damaged++;
+		r->is_incomplete = true;
 		pn_logf(PN_LOG_ERROR, "spool",
 			"cannot read files/%s: %s; it stays where it is and waits for another "
 			"start",

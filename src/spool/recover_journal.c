@@ -123,6 +123,9 @@ static int recover_journal(struct pn_recovery *r, const char *name)
 	 * unlinked by it. */
 	if (err < 0 || unreadable > 0 || id != name_id)
 		return err;
+	/* Nor while it may speak of messages that could not be read: a later start must not send them again. */
+	if (r->is_incomplete)
+		return 0;
 	return pn_recovery_add_file(r, file);
 }
 

@@ -190,9 +190,12 @@ static int recover_segment(struct pn_recovery *r, const char *name)
 	if (!pn_file_name_parse(name, ".seg", &id))
 		return 0;
 	int fd = pn_recovery_open(r, "spool.segment.open", r->spool->segments_fd, name, O_RDWR);
-	if (fd < 0)
+	if (fd < 0) {
+		r->is_incomplete = true;
 		return fd == -ENODATA ? 0 : fd;
+	}
 	ptrdiff_t len = pn_recovery_load(r, "spool.segment.read", fd, name, &unreadable);
+	r->is_incomplete = r->is_incomplete || unreadable > 0;
 	if (len < 0) {
 		close(fd);
 		return (int)len;
