@@ -105,8 +105,13 @@ static void find_in(const struct pn_maildir *m, const char *folder, uint32_t ups
 	}
 	while ((d = readdir(dir)) != NULL) {
 		struct pn_known_item item = {.kind = 1 + upstream};
-		if (pn_maildir_name_parse(d->d_name, &item.id, &item.index) && pn_known_has(known, &item.id, 0, 0))
-			pn_known_add(found, &item);
+		char name[PN_MAILDIR_NAME_SIZE];
+		if (!pn_maildir_name_parse(d->d_name, &item.id, &item.index) || !pn_known_has(known, &item.id, 0, 0))
+			continue;
+		pn_known_add(found, &item);
+		/* Nobody will write that one again, so what a later attempt left of it goes now. */
+		pn_maildir_name(name, &item.id, item.index);
+		(void)!unlinkat(m->tmp_fd, name, 0);
 	}
 	closedir(dir);
 }

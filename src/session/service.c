@@ -41,12 +41,12 @@ static void register_replies(struct pn_session_service *svc)
 	for (unsigned i = 0; i < PN_REPLY_COUNT; i++)
 		svc->reply_names[i] =
 			i == PN_REPLY_NONE ? "none" : pn_reply_reason((enum pn_reply)i);
-	svc->reply_block = svc->counter_block;
-	pn_list_init(&svc->reply_block.node);
-	svc->reply_block.scope = "reply";
-	svc->reply_block.names = svc->reply_names + 1;
-	svc->reply_block.values = svc->replies_given + 1;
-	svc->reply_block.count = PN_REPLY_COUNT - 1;
+	svc->reply_block = (struct pn_counter_block){ .scope = "reply",
+						      .names = svc->reply_names + 1,
+						      .values = svc->replies_given + 1,
+						      .count = PN_REPLY_COUNT - 1 };
+	(void)snprintf(svc->reply_block.instance, sizeof(svc->reply_block.instance), "%s",
+		       svc->counter_block.instance);
 	pn_counters_register(&svc->reply_block);
 }
 

@@ -253,6 +253,31 @@ static void test_silent_upstream_starves_no_other(void **state)
 	assert_int_equal(fake_server_count(&f->other), 200);
 }
 
+/* Messages that are also for a dead upstream keep the place that they waited for with the busy one. */
+static void test_parked_message_keeps_its_place(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const domains[] = {"busy.example"};
+	static const char *const to[] = {"ok@example.com", "ok@busy.example"};
+	struct harness_mail mail = {.from = "s@example.org", .to = to, .to_count = 2,
+	                            .content = PN_SLICE_LIT(SIMPLE_CONTENT)};
+	enum { COUNT = 60 };
+	fixture_start_other(f);
+	struct pn_upstream_settings *u = harness_upstream(&f->h, 1, "busy", f->other.port);
+	u->domains = domains;
+	u->domain_count = 1;
+	u->connections_max = 1;
+	f->h.settings.jobs_max = 4;
+	f->h.settings.retry_first_s = f->h.settings.retry_max_s = 600;
+	atomic_store(&f->server.fault, FAKE_BUSY);
+	for (int i = 0; i < COUNT; i++)
+		harness_send(&f->h, &mail);
+	harness_start(&f->h); /* all of them wait from the start */
+	harness_wait(fake_server_count(&f->other) == COUNT);
+	/* At most: the dead one, then the busy one and once more the dead one. */
+	assert_in_range(harness_counter(&f->h, "relay", "attempts"), COUNT, 3 * COUNT);
+}
+
 static void test_refusing_upstream_starves_no_other(void **state)
 {
 	struct fixture *f = *state;
@@ -467,6 +492,7 @@ int main(void)
 		T(test_ipv6_literal),
 		T(test_silent_upstream_starves_no_other),
 		T(test_refusing_upstream_starves_no_other),
+		T(test_parked_message_keeps_its_place),
 		T(test_small_ring_overflows_without_loss),
 		T(test_starttls_with_verified_name_and_auth),
 		T(test_wrong_password_defers),

@@ -157,6 +157,25 @@ static void test_more_recipients_than_an_attempt_takes(void **state)
 	assert_int_equal(harness_counter(&f->h, "relay", "delivered"), COUNT);
 }
 
+/* Those in front, all deferred, do not keep the others from their turn. */
+static void test_deferred_recipients_make_way(void **state)
+{
+	struct fixture *f = *state;
+	enum { COUNT = 5600, OK_FROM = 5100 };
+	static char text[COUNT][32];
+	static const char *to[COUNT];
+	struct harness_mail mail = {.from = "s@example.org", .to = to, .to_count = COUNT,
+	                            .content = PN_SLICE_LIT(SIMPLE_CONTENT)};
+	for (size_t i = 0; i < COUNT; i++) {
+		snprintf(text[i], sizeof(text[i]), "%s%zu@example.com", i < OK_FROM ? "defer" : "ok", i);
+		to[i] = text[i];
+	}
+	harness_start(&f->h);
+	harness_send(&f->h, &mail);
+	harness_wait(harness_counter(&f->h, "relay", "delivered") == COUNT - OK_FROM);
+	assert_int_equal(harness_messages(&f->h), 1);
+}
+
 static char *big_content(size_t size)
 {
 	char *content = malloc(size + 128);
@@ -461,6 +480,7 @@ int main(void)
 		T(test_worker_without_share_hands_over),
 		T(test_many_recipients_go_in_several_transactions),
 		T(test_more_recipients_than_an_attempt_takes),
+		T(test_deferred_recipients_make_way),
 		T(test_big_message_streams),
 		T(test_big_message_to_a_slow_reader),
 		T(test_big_message_in_chunks),
