@@ -48,7 +48,8 @@ struct pn_recovery {
 	size_t octets_cap;
 	struct pn_arena arena;
 	size_t damaged, torn;
-	bool is_incomplete; /* a segment or message file could not be read: what journals say of its messages must stay */
+	/* A segment or message file could not be read: what journals say of its messages must stay. */
+	bool is_incomplete;
 };
 
 /* Makes room for one more element. 0 or -ENOMEM. */
