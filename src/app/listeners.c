@@ -215,9 +215,11 @@ static bool control_is_served(const struct sockaddr_un *un)
 	for (int tries = BIND_WAIT_MS / BIND_PAUSE_MS; tries >= 0; tries--) {
 		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 		int rc = fd < 0 ? -1 : connect(fd, (const struct sockaddr *)un, sizeof(*un));
+		/* EAGAIN: its queue is full, so somebody listens, however slowly. */
+		bool is_free = rc != 0 && errno != EAGAIN;
 		if (fd >= 0)
 			(void)close(fd);
-		if (rc != 0)
+		if (is_free)
 			return false;
 		(void)nanosleep(&pause, NULL);
 	}
