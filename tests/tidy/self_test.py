@@ -57,7 +57,7 @@ BAD = [
     ("words", "unfinished", {"src/base/a.c": SPDX + "/* TO" + "DO: more */\n"}),
     ("words", "unfinished", {"README.md": GOOD["README.md"] + "This is a place" + "holder.\n"}),
     ("words", "path of one machine", {"deploy/x.conf": "dir = /ho" + "me/somebody/postern\n"}),
-    ("words", "package registry", {"tests/x.py": HASH + "url = 'https://registry.npm" + "js.org'\n"}),
+    ("words", "package registry", {"tests/x.py": HASH + "url = 'https://reg" + "istry.npmjs.org'\n"}),
     ("words", "a private key", {"tests/fuzz/corpus/x/1": "-----BEGIN EC PRIVATE" + " KEY-----\n" + "A" * 64 + "\n"}),
     ("form", "trailing blanks", {"README.md": GOOD["README.md"] + "x \n"}),
     ("form", "indent with tabs", {"src/base/a.c": SPDX + "int f(void)\n{\n    return 1;\n}\n"}),
