@@ -279,5 +279,9 @@ def test_maildir_on_a_full_disk():
 if __name__ == "__main__":
     if os.geteuid() == 0 and os.environ.get("PN_OWN_MOUNTS") != "1" and shutil.which("unshare"):
         os.environ["PN_OWN_MOUNTS"] = "1"
+        probe = subprocess.run(["unshare", "-m", "--propagation", "private", "true"], capture_output=True, text=True)
+        if probe.returncode != 0:
+            print(f"skipped: no mount namespace of its own can be made here: {probe.stderr.strip()}")
+            sys.exit(77)
         os.execvp("unshare", ["unshare", "-m", "--propagation", "private", sys.executable, *sys.argv])
     run(globals())

@@ -191,7 +191,11 @@ def nodemailer_folder():
     if not (folder / "node_modules/nodemailer").is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "package.json").write_text('{"private": true}\n')
-        run_client(["npm", "install", "--no-audit", "--no-fund", "--silent", "--prefix", str(folder), "nodemailer"])
+        try:
+            run_client(["npm", "install", "--no-audit", "--no-fund", "--silent", "--prefix", str(folder), "nodemailer"])
+        except (AssertionError, subprocess.TimeoutExpired) as reason:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise Skip(f"npm could not fetch nodemailer: {str(reason).splitlines()[0]}") from None
     return folder
 
 
