@@ -3,8 +3,8 @@
  * loop.c - one round after the other: wait, completions, timers, tasks, hooks.
  *
  * All that a round prepares is submitted by the wait that begins the next. Each kind of work is
- * bounded within a round (the completions by the size of the queue, tasks by those present when
- * their turn comes), so that none starves another.
+ * bounded within a round (the completions by the size of the queue, posted tasks by those present
+ * when their turn comes, deferred ones by a number of passes), so that none starves another.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -16,6 +16,10 @@
 #include <postern/base/clock.h>
 
 #include "net/loop_internal.h"
+
+/* More than the steps of any chain of ours; a task that defers itself for ever still lets the
+ * others in. */
+#define DEFERRED_PASSES_MAX 16
 
 static const char *const counter_names[PN_LOOP_COUNTER_COUNT] = {
 #define X(name) [PN_LOOP_C_##name] = #name,
@@ -216,16 +220,25 @@ static void run_list(struct pn_loop *loop, struct pn_mpsc_node *node)
 	}
 }
 
+/* What a task defers runs in the same round: a chain of steps costs one wait, not one each. */
+static void run_deferred(struct pn_loop *loop)
+{
+	for (int pass = 0; pass < DEFERRED_PASSES_MAX && loop->deferred_head; pass++) {
+		struct pn_mpsc_node *first = loop->deferred_head;
+
+		loop->deferred_head = NULL;
+		loop->deferred_tail = &loop->deferred_head;
+		run_list(loop, first);
+	}
+}
+
 static void run_tasks(struct pn_loop *loop)
 {
-	struct pn_mpsc_node *first = loop->deferred_head;
-
-	loop->deferred_head = NULL;
-	loop->deferred_tail = &loop->deferred_head;
-	run_list(loop, first);
+	run_deferred(loop);
 	/* relaxed: only spares the exchange; what is missed here comes with its wake-up */
 	if (atomic_load_explicit(&loop->posted.head, memory_order_relaxed))
 		run_list(loop, pn_mpsc_take_all(&loop->posted));
+	run_deferred(loop);
 }
 
 static void run_hooks(struct pn_loop *loop)

@@ -148,7 +148,7 @@ void pn_loop_timer_cancel(struct pn_loop *loop, struct pn_timer *timer);
  * task may run before this returns; the loop must live until it has, so join the posting threads
  * before pn_loop_free. */
 void pn_loop_post(struct pn_loop *loop, struct pn_task *task);
-/* Own thread: runs task->fn after the current batch of completions. */
+/* Own thread: runs task->fn after the current batch of completions, in the same round. */
 void pn_loop_defer(struct pn_loop *loop, struct pn_task *task);
 /* Any thread: makes the loop go round once. */
 void pn_loop_wake(struct pn_loop *loop);

@@ -126,18 +126,42 @@ static void test_a_round_is_completions_timers_tasks_hooks(void **state)
 	pn_loop_post(loop, &posted.task);
 	pn_loop_timer_set(loop, &timer.timer, 0);
 	assert_int_equal(pn_loop_run_once(loop, 1000), 0);
-	assert_string_equal(order, "tfp123");
-	/* What a task deferred runs in the next round; a hook may remove the next one and itself.
-	 */
+	/* What a task deferred runs in the same round. */
+	assert_string_equal(order, "tfsp123");
+	/* A hook may remove the next one and itself. */
 	order[0] = '\0';
 	hooks[0].removes = &hooks[1];
 	hooks[2].removes = &hooks[2];
-	assert_int_equal(pn_loop_run_once(loop, UINT64_MAX), 0);
-	assert_string_equal(order, "s13");
+	assert_int_equal(pn_loop_run_once(loop, 0), 0);
+	assert_string_equal(order, "13");
 	order[0] = '\0';
 	assert_int_equal(pn_loop_run_once(loop, 0), 0);
 	assert_string_equal(order, "1");
 	pn_loop_hook_remove(loop, &hooks[0].hook);
+	pn_loop_free(loop);
+}
+
+static void test_a_task_that_defers_itself_lets_the_others_in(void **state)
+{
+	struct pn_loop_settings settings = net_test_settings();
+	struct pn_loop *loop = net_test_loop(&settings);
+	struct test_task ever = { .task.fn = on_task, .name = 'e' };
+	struct test_hook hook = { .hook.fn = on_hook, .name = 'h' };
+
+	(void)state;
+	order[0] = '\0';
+	ever.then = &ever;
+	pn_loop_hook_add(loop, &hook.hook);
+	pn_loop_defer(loop, &ever.task);
+	for (unsigned round = 1; round <= 3; round++) {
+		order[0] = '\0';
+		assert_int_equal(pn_loop_run_once(loop, UINT64_MAX), 0);
+		assert_int_equal(hook.ran, round);
+	}
+	ever.then = NULL;
+	order[0] = '\0';
+	assert_int_equal(pn_loop_run_once(loop, UINT64_MAX), 0);
+	pn_loop_hook_remove(loop, &hook.hook);
 	pn_loop_free(loop);
 }
 
@@ -472,6 +496,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_timers_fire_in_order_and_not_early),
 		cmocka_unit_test(test_a_round_is_completions_timers_tasks_hooks),
+		cmocka_unit_test(test_a_task_that_defers_itself_lets_the_others_in),
 		cmocka_unit_test(test_stop_ends_run_and_it_can_run_again),
 		cmocka_unit_test(test_posts_of_many_threads_all_run_in_order),
 		cmocka_unit_test(test_wake_ends_a_wait_without_end),
