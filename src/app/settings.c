@@ -210,6 +210,7 @@ static int upstream_values(struct pn_app_settings *s, const struct pn_config_ups
 		.is_chunking_used = u->chunking,
 		.connections_max = u->connections_max,
 		.messages_per_connection_max = u->messages_per_connection_max,
+		.pipeline_messages_max = u->pipeline_messages_max,
 		.idle_timeout_s = u->idle_timeout_s,
 		.connect_timeout_s = u->connect_timeout_s,
 		.command_timeout_s = u->command_timeout_s,

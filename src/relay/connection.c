@@ -90,7 +90,9 @@ static uint64_t conn_busy_timeout_s(const struct pn_conn *conn)
 {
 	const struct pn_upstream_settings *u = conn->pool->settings;
 	enum pn_smtp_stage stage = pn_smtp_client_stage(conn->client);
-	uint32_t rcpts = conn->job ? conn->job->transaction.recipient_count : 0;
+	const struct pn_job *oldest =
+		conn->open_count > 0 ? pn_container_of(conn->open.next, const struct pn_job, open_node) : conn->job;
+	uint32_t rcpts = oldest ? oldest->transaction.recipient_count : 0;
 	bool is_all_sent = conn->is_body_ended && pn_conn_backlog(conn) == 0;
 	if (stage == PN_STAGE_RCPT || (stage == PN_STAGE_BODY && conn->pool->settings->kind == PN_UPSTREAM_LMTP))
 		return (uint64_t)u->command_timeout_s * (1 + rcpts / CONN_RCPTS_PER_TIMEOUT) +
@@ -245,6 +247,8 @@ struct pn_conn *pn_conn_new(struct pn_pool *pool, struct pn_host *host, struct p
 	conn->state = PN_CONN_RESOLVING;
 	conn->finish_task.fn = conn_on_finish_task;
 	pn_list_init(&conn->idle_node);
+	pn_list_init(&conn->ride_node);
+	pn_list_init(&conn->open);
 	pn_list_init(&conn->flush_node);
 	pn_list_init(&conn->dns.node);
 	pn_timer_init(&conn->timer, conn_on_timer);
@@ -274,36 +278,89 @@ void pn_conn_ready(struct pn_conn *conn)
 	if (job)
 		pn_part_ready(job, conn);
 	else
-		pn_conn_release(conn);
+		pn_conn_release(conn, NULL);
 }
 
 /* ---- use ---- */
 
-int pn_conn_begin(struct pn_conn *conn, struct pn_job *job)
+bool pn_conn_is_used(const struct pn_conn *conn)
 {
-	PN_ASSERT(conn->state == PN_CONN_IDLE && conn->job == job);
-	conn->is_body_ended = false;
-	conn->messages++;
-	pn_pool_count(conn->pool, PN_UPSTREAM_C_transactions, 1);
-	int rc = pn_smtp_client_begin(conn->client, &job->transaction, &conn->plain);
-	if (rc < 0)
-		return rc;
-	conn->state = PN_CONN_BUSY;
+	return conn->job || conn->open_count > 0;
+}
+
+/* Of the oldest transaction: each has its own time, counted from when it is the next to be answered. */
+static void conn_deadline_set(struct pn_conn *conn)
+{
 	pn_loop_timer_set(conn_loop(conn), &conn->deadline,
 	                  (uint64_t)conn->pool->settings->transaction_timeout_s * 1000);
 	pn_conn_timer_update(conn, true);
+}
+
+int pn_conn_begin(struct pn_conn *conn, struct pn_job *job)
+{
+	bool is_first = conn->open_count == 0;
+	PN_ASSERT((conn->state == PN_CONN_IDLE || !is_first) && conn->job == job);
+	int rc = pn_smtp_client_begin(conn->client, &job->transaction, &conn->plain);
+	conn->messages++;
+	pn_pool_count(conn->pool, PN_UPSTREAM_C_transactions, 1);
+	if (rc < 0)
+		return rc;
+	conn->is_body_ended = false;
+	pn_list_push_back(&conn->open, &job->open_node);
+	conn->open_count++;
+	conn->state = PN_CONN_BUSY;
+	if (is_first)
+		conn_deadline_set(conn);
+	else
+		pn_pool_count(conn->pool, PN_UPSTREAM_C_transactions_pipelined, 1);
 	pn_conn_flush_later(conn);
+	pn_conn_drive(conn);
 	return 0;
 }
 
-void pn_conn_release(struct pn_conn *conn)
+static void conn_leave_rideable(struct pn_conn *conn)
+{
+	if (pn_list_is_linked(&conn->ride_node))
+		pn_list_remove(&conn->ride_node);
+}
+
+void pn_conn_offer_ride(struct pn_conn *conn)
+{
+	const struct pn_pool *pool = conn->pool;
+	if (conn->state != PN_CONN_BUSY || pn_list_is_linked(&conn->ride_node) || !conn->is_body_ended ||
+	    conn->open_count >= pool->settings->pipeline_messages_max ||
+	    conn->messages >= pool->settings->messages_per_connection_max ||
+	    pool->worker->state != PN_WORKER_SERVING || !pn_smtp_client_may_begin(conn->client))
+		return;
+	pn_list_push_front(&conn->pool->rideable, &conn->ride_node);
+	pn_pool_dispatch(conn->pool);
+}
+
+/* Others of its transactions are still open. */
+static void conn_go_on(struct pn_conn *conn)
+{
+	conn_deadline_set(conn);
+	pn_conn_offer_ride(conn);
+}
+
+void pn_conn_release(struct pn_conn *conn, struct pn_job *job)
 {
 	struct pn_pool *pool = conn->pool;
-	conn->job = NULL;
-	pn_loop_timer_cancel(conn_loop(conn), &conn->deadline);
+	if (job && pn_list_is_linked(&job->open_node)) {
+		pn_list_remove(&job->open_node);
+		conn->open_count--;
+	}
+	if (conn->job == job)
+		conn->job = NULL;
 	if (conn->state == PN_CONN_CLOSING)
 		return;
+	if (conn->open_count > 0) {
+		conn_go_on(conn);
+		return;
+	}
 	PN_ASSERT(conn->state == PN_CONN_IDLE || conn->state == PN_CONN_BUSY);
+	pn_loop_timer_cancel(conn_loop(conn), &conn->deadline);
+	conn_leave_rideable(conn);
 	conn->state = PN_CONN_IDLE;
 	if (conn->messages >= pool->settings->messages_per_connection_max ||
 	    pool->worker->state != PN_WORKER_SERVING) {
@@ -346,6 +403,7 @@ void pn_conn_close(struct pn_conn *conn)
 	if (conn->state == PN_CONN_CLOSING)
 		return;
 	conn_leave_idle(conn);
+	conn_leave_rideable(conn);
 	/* What is left of a transaction stays here: a final dot sent now would deliver what was
 	 * declared lost. */
 	if (conn->state != PN_CONN_BUSY)
@@ -418,6 +476,22 @@ static void conn_refused(struct pn_conn *conn, bool is_host_failure)
 		pn_part_refused(job, conn, is_tls_fallback);
 }
 
+/* All that were begun and not answered. */
+static void conn_lose_open(struct pn_conn *conn)
+{
+	struct pn_list *node;
+	pn_smtp_client_lost(conn->client, conn->failure_text);
+	conn_leave_rideable(conn);
+	conn->job = NULL;
+	while ((node = pn_list_pop_front(&conn->open)) != NULL) {
+		struct pn_job *job = pn_container_of(node, struct pn_job, open_node);
+		conn->open_count--;
+		if (job->transaction.is_in_doubt)
+			pn_worker_count(conn->pool->worker, PN_RELAY_C_in_doubt, 1);
+		pn_part_lost(job);
+	}
+}
+
 void pn_conn_fail(struct pn_conn *conn, uint16_t subject, uint16_t detail, bool is_host_failure, const char *fmt, ...)
 {
 	char text[sizeof(conn->failure_text)];
@@ -443,11 +517,7 @@ void pn_conn_fail(struct pn_conn *conn, uint16_t subject, uint16_t detail, bool 
 		conn_refused(conn, is_host_failure);
 		break;
 	case PN_CONN_BUSY:
-		if (pn_smtp_client_is_in_doubt(conn->client))
-			pn_worker_count(conn->pool->worker, PN_RELAY_C_in_doubt, 1);
-		pn_smtp_client_lost(conn->client, conn->failure_text);
-		if (job)
-			pn_part_lost(job);
+		conn_lose_open(conn);
 		break;
 	case PN_CONN_IDLE:
 		if (job)

@@ -4,9 +4,15 @@
  * end.
  *
  * Belongs to its pool. While a job has it (job != NULL) its events go to part.c: pn_part_ready,
- * _refused, _body, _writable, _done, _lost. Nothing is sent from inside an event: output collects
- * in `plain` and the worker's batch hook seals and sends it, because an opened slice of a record is
- * only valid until the thread's next record call.
+ * _refused, _body, _writable, _done, _lost.
+ *
+ * Transactions in a row (RFC 2920 3.1): behind the last octet of a message another job may begin its
+ * own before the reply has come. `job` is the one that sends; `open` are all that were begun and not
+ * answered, oldest first. When the connection is lost, so are they all; each says for itself whether
+ * it is in doubt.
+ *
+ * Nothing is sent from inside an event: output collects in `plain` and the worker's batch hook
+ * seals and sends it, because an opened slice of a record is only valid until the thread's next record call.
  *
  * Life: a connection is freed only when its descriptor is closed and no op of it is in the kernel
  * (finish).
@@ -34,10 +40,13 @@ enum pn_conn_state {
 struct pn_conn {
 	struct pn_list node;       /* pool->conns */
 	struct pn_list idle_node;  /* pool->idle */
+	struct pn_list ride_node;  /* pool->rideable: another transaction may follow now */
 	struct pn_list flush_node; /* worker->flush_list */
 	struct pn_pool *pool;
 	struct pn_host *host;
-	struct pn_job *job;        /* whose attempt this is, or NULL */
+	struct pn_job *job;        /* whose attempt this is: the newest, or NULL */
+	struct pn_list open;       /* of pn_job: transactions that wait for their replies */
+	uint32_t open_count;
 	enum pn_conn_state state;
 	int fd;
 	struct pn_dns_request dns;
@@ -67,15 +76,18 @@ struct pn_conn {
 
 /* Starts connecting for `job`. NULL: no memory. */
 struct pn_conn *pn_conn_new(struct pn_pool *pool, struct pn_host *host, struct pn_job *job);
-/* Begins job's transaction (BUSY). As pn_smtp_client_begin: 0, or -errno and nothing was sent. */
+/* Whether some job has it. */
+bool pn_conn_is_used(const struct pn_conn *conn);
+/* Begins job's transaction (BUSY). As pn_smtp_client_begin: 0, or -errno and nothing was sent. Whatever is due
+ * without input happens inside: the job may have its results, or have lost the connection, on return. */
 int pn_conn_begin(struct pn_conn *conn, struct pn_job *job) PN_MUST_CHECK;
 /* Content of the transaction; as pn_smtp_client_body and _body_end. */
 int pn_conn_body(struct pn_conn *conn, struct pn_slice content) PN_MUST_CHECK;
 int pn_conn_body_end(struct pn_conn *conn) PN_MUST_CHECK;
 /* Octets that wait to be sent, for backpressure. */
 size_t pn_conn_backlog(const struct pn_conn *conn);
-/* The job is done with it: kept for others, or quit. */
-void pn_conn_release(struct pn_conn *conn);
+/* The job (NULL: none) is done with it: kept for others, or quit once all are. */
+void pn_conn_release(struct pn_conn *conn, struct pn_job *job);
 /* Cuts it off; a running transaction is lost. `is_host_failure` counts against the host. */
 void pn_conn_fail(struct pn_conn *conn, uint16_t subject, uint16_t detail, bool is_host_failure, const char *fmt,
                   ...) PN_PRINTF(5, 6);
@@ -94,6 +106,10 @@ void pn_conn_connected(struct pn_conn *conn);
 void pn_conn_ready(struct pn_conn *conn);
 /* A last attempt to get `next` out before the descriptor is closed. */
 void pn_conn_send_last(struct pn_conn *conn);
+/* Acts on what is due without input. */
+void pn_conn_drive(struct pn_conn *conn);
+/* Another transaction may follow: says so to those who wait. */
+void pn_conn_offer_ride(struct pn_conn *conn);
 /* Sets the timer for the phase when the phase changed, or always. */
 void pn_conn_timer_update(struct pn_conn *conn, bool is_progress);
 /* Frees it if nothing is left in the kernel. Last action of every callback of a closing connection. */

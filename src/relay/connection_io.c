@@ -134,7 +134,7 @@ static bool conn_event(struct pn_conn *conn, enum pn_smtp_client_event event)
 		pn_part_body(conn->job);
 		break;
 	case PN_CLIENT_EV_DONE:
-		pn_part_done(conn->job);
+		pn_part_done(pn_container_of(conn->open.next, struct pn_job, open_node));
 		break;
 	case PN_CLIENT_EV_FAILED:
 		conn_client_failed(conn);
@@ -162,6 +162,11 @@ static void conn_drive(struct pn_conn *conn, struct pn_slice in)
 	pn_conn_timer_update(conn, false);
 	if (pn_buf_len(&conn->plain) > 0)
 		pn_conn_flush_later(conn);
+}
+
+void pn_conn_drive(struct pn_conn *conn)
+{
+	conn_drive(conn, PN_SLICE_NULL);
 }
 
 static void conn_receive(struct pn_conn *conn, uint8_t *data, size_t len)
@@ -256,8 +261,10 @@ int pn_conn_body_end(struct pn_conn *conn)
 {
 	PN_ASSERT(conn->state == PN_CONN_BUSY);
 	int rc = pn_smtp_client_body_end(conn->client, &conn->plain);
-	if (rc == 0)
+	if (rc == 0) {
 		conn->is_body_ended = true;
+		pn_conn_offer_ride(conn);
+	}
 	pn_conn_flush_later(conn);
 	return rc;
 }

@@ -43,6 +43,7 @@ static struct pn_job *job_new(struct pn_worker *w)
 	*job = (struct pn_job){.worker = w, .reader = reader, .task = {.fn = job_run}};
 	pn_list_init(&job->node);
 	pn_list_init(&job->wait_node);
+	pn_list_init(&job->open_node);
 	pn_arena_init(&job->arena, JOB_ARENA_CHUNK_BYTES, PN_JOB_ARENA_MAX_BYTES);
 	return job;
 }
@@ -102,7 +103,7 @@ static void job_end(struct pn_job *job)
 	struct pn_worker *w = job->worker;
 	struct pn_spool_entry *report;
 	PN_ASSERT(!job->is_reading && !job->conn && !job->delivery && !job->report);
-	PN_ASSERT(!pn_list_is_linked(&job->wait_node));
+	PN_ASSERT(!pn_list_is_linked(&job->wait_node) && !pn_list_is_linked(&job->open_node));
 	job_leave_pool(job);
 	pn_spool_reader_done(job->reader);
 	if (!job->is_final && !job->is_entry_gone)

@@ -78,6 +78,7 @@ struct pn_part {
 struct pn_job {
 	struct pn_list node;          /* worker->jobs or ->spare_jobs */
 	struct pn_list wait_node;     /* pool->waiting */
+	struct pn_list open_node;     /* conn->open */
 	struct pn_worker *worker;
 	struct pn_task task;
 	bool is_posted;

@@ -194,11 +194,11 @@ void pn_part_begin(struct pn_job *job)
 	if (rc == -EPROTONOSUPPORT) {
 		part_take_results(job, conn);
 		pn_part_log(job, job->part, conn);
-		pn_conn_release(conn);
+		pn_conn_release(conn, job);
 		part_over(job);
 		return;
 	}
-	pn_conn_release(conn);
+	pn_conn_release(conn, job);
 	part_defer(job, &no_memory, PN_SLICE_NULL);
 }
 
@@ -207,15 +207,16 @@ void pn_part_done(struct pn_job *job)
 	struct pn_conn *conn = job->conn;
 	part_take_results(job, conn);
 	pn_part_log(job, job->part, conn);
-	pn_conn_release(conn);
+	pn_conn_release(conn, job);
 	part_over(job);
 }
 
 static bool part_was_stale(const struct pn_job *job, const struct pn_conn *conn)
 {
-	const struct pn_smtp_reply_info *why = pn_smtp_client_failure(conn->client);
+	/* Nothing came at all: every recipient has what the failure left. */
+	const struct pn_smtp_rcpt_result *result = &job->transaction.results[0];
 	return conn->messages > 1 && !job->part->is_fresh && !job->is_body && !job->is_cut &&
-	       (why->code == 0 || why->code == 421) && pn_smtp_client_stage(conn->client) == PN_STAGE_MAIL;
+	       result->stage == PN_STAGE_MAIL && (result->reply.code == 0 || result->reply.code == 421);
 }
 
 void pn_part_lost(struct pn_job *job)

@@ -63,6 +63,7 @@ static void upstream_defaults(struct pn_upstream_settings *u, const struct pn_re
 		u->helo_name = s->hostname;
 	or_default(&u->connections_max, 20);
 	or_default(&u->messages_per_connection_max, 100);
+	or_default(&u->pipeline_messages_max, 8);
 	or_default(&u->recipients_per_transaction_max, 1000);
 	or_default(&u->idle_timeout_s, 30);
 	or_default(&u->connect_timeout_s, 30);

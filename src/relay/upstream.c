@@ -23,6 +23,8 @@
 
 /* Those who wait for a host look no more often than this. */
 #define POOL_WAKE_MIN_MS 1000u
+/* A message does not go behind another that will take a while. */
+#define POOL_RIDE_BACKLOG_MAX_BYTES (64u << 10)
 
 static const char *const pool_counter_names[] = {
 #define X(name) #name,
@@ -76,6 +78,7 @@ int pn_pool_init(struct pn_pool *pool, struct pn_worker *worker, uint32_t index)
 	*pool = (struct pn_pool){.worker = worker, .settings = u, .index = index};
 	pn_list_init(&pool->conns);
 	pn_list_init(&pool->idle);
+	pn_list_init(&pool->rideable);
 	pn_list_init(&pool->waiting);
 	pn_timer_init(&pool->wake_timer, pool_on_wake);
 	pool->job_max = upstream_count > 1 ? worker->job_max / upstream_count : worker->job_max;
@@ -269,10 +272,37 @@ static void pool_wake_with_host(struct pn_pool *pool)
 	                  delay_ms < POOL_WAKE_MIN_MS ? POOL_WAKE_MIN_MS : delay_ms);
 }
 
+/* One whose last message has not left yet: this one goes with it in the same write. Or, when there is no other
+ * way, one that waits for replies. A connection with much to send takes no more. */
+static struct pn_conn *pool_take_ride(struct pn_pool *pool, bool is_any_good)
+{
+	PN_LIST_FOR_EACH_SAFE(node, next, &pool->rideable) {
+		struct pn_conn *conn = pn_container_of(node, struct pn_conn, ride_node);
+		bool is_unsent = pn_buf_len(&conn->plain) > 0;
+		if ((is_unsent || is_any_good) && pn_conn_backlog(conn) < POOL_RIDE_BACKLOG_MAX_BYTES) {
+			pn_list_remove(&conn->ride_node);
+			return conn;
+		}
+		if (!is_any_good)
+			break; /* newest first: those behind it left before */
+	}
+	return NULL;
+}
+
+static struct pn_conn *pool_take(struct pn_pool *pool)
+{
+	struct pn_conn *conn = pool_take_ride(pool, false);
+	if (!conn)
+		conn = pool_take_idle(pool);
+	if (!conn && pool->conn_count >= pool->conn_limit)
+		conn = pool_take_ride(pool, true);
+	return conn;
+}
+
 enum pn_acquire pn_pool_acquire(struct pn_pool *pool, struct pn_job *job, uint32_t tried, bool is_fresh,
                                 struct pn_conn **ret)
 {
-	struct pn_conn *conn = is_fresh ? NULL : pool_take_idle(pool);
+	struct pn_conn *conn = is_fresh ? NULL : pool_take(pool);
 	if (conn) {
 		pn_pool_count(pool, PN_UPSTREAM_C_connections_reused, 1);
 		conn->job = job;

@@ -52,6 +52,7 @@ struct pn_pool {
 	size_t host_count;
 	struct pn_list conns;      /* of pn_conn, all */
 	struct pn_list idle;       /* of pn_conn, newest first */
+	struct pn_list rideable;   /* of pn_conn: busy, and another transaction may follow */
 	struct pn_list waiting;    /* of pn_job, for a connection */
 	struct pn_timer wake_timer; /* when a host may be tried again while some wait */
 	struct pn_entry_list parked;

@@ -264,9 +264,9 @@ static void worker_end_connections(struct pn_worker *w)
 	for (size_t i = 0; i < w->relay->settings.upstream_count; i++) {
 		PN_LIST_FOR_EACH_SAFE(node, next, &w->pools[i].conns) {
 			struct pn_conn *conn = pn_container_of(node, struct pn_conn, node);
-			if (conn->state == PN_CONN_IDLE && !conn->job && !w->is_cut)
+			if (conn->state == PN_CONN_IDLE && !pn_conn_is_used(conn) && !w->is_cut)
 				pn_conn_quit(conn);
-			else if (w->is_cut || (conn->state != PN_CONN_QUITTING && !conn->job))
+			else if (w->is_cut || (conn->state != PN_CONN_QUITTING && !pn_conn_is_used(conn)))
 				pn_conn_close(conn);
 		}
 	}

@@ -75,6 +75,7 @@ struct pn_config_upstream {
 	bool chunking;
 	uint32_t connections_max;      /* of all relay workers together */
 	uint32_t messages_per_connection_max;
+	uint32_t pipeline_messages_max; /* sent before the first is answered */
 	uint32_t idle_timeout_s;
 	uint32_t connect_timeout_s;
 	uint32_t command_timeout_s;

@@ -70,6 +70,7 @@ struct pn_upstream_settings {
 	bool is_chunking_used;               /* BDAT where offered (RFC 3030) */
 	uint32_t connections_max;            /* [20] of all workers together; 1 or more */
 	uint32_t messages_per_connection_max; /* [100] */
+	uint32_t pipeline_messages_max;      /* [8] sent before the first is answered; 1..16 (RFC 2920 3.1) */
 	uint32_t recipients_per_transaction_max; /* [1000]; more go in several transactions (RFC 5321 4.5.3.1.10) */
 	uint32_t idle_timeout_s;             /* [30] an unused connection is kept this long */
 	uint32_t connect_timeout_s;          /* [30] name, TCP; each address */
@@ -206,7 +207,7 @@ enum pn_relay_counter {
 #define PN_UPSTREAM_COUNTERS(X)                                                                    \
 	X(connections) X(connections_idle) X(connections_made) X(connections_failed) X(connections_reused)             \
 	X(tls_handshakes) X(timeouts) X(waiting) X(parked) X(hosts_down)                                               \
-	X(transactions) X(delivered) X(deferred) X(failed) X(bytes_sent)
+	X(transactions) X(transactions_pipelined) X(delivered) X(deferred) X(failed) X(bytes_sent)
 enum pn_upstream_counter {
 #define X(name) PN_UPSTREAM_C_##name,
 	PN_UPSTREAM_COUNTERS(X)

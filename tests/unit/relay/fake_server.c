@@ -222,6 +222,7 @@ static bool final_replies(struct fake_session *s)
 {
 	bool is_good = true;
 	size_t count = s->server->is_lmtp ? s->message.rcpt_count : 1;
+	usleep(atomic_load(&s->server->final_delay_ms) * 1000);
 	if (s->fault == FAKE_NONSENSE_AFTER_DOT)
 		return say(s, "banana\r\n");
 	if (atomic_load(&s->server->is_final_defer)) {
@@ -305,6 +306,8 @@ static bool on_bdat(struct fake_session *s, const char *line)
 		memmove(s->in, s->in + n, s->in_len);
 		size -= n;
 	}
+	if (s->message.rcpt_count == 0)
+		return say(s, "503 5.5.1 no recipients\r\n");
 	return strstr(line, "LAST") ? final_replies(s) : say(s, "250 2.0.0 chunk\r\n");
 }
 

@@ -50,6 +50,7 @@ struct fake_server {
 	_Atomic int fault;             /* enum fake_fault */
 	_Atomic uint32_t fault_count;  /* only so many connections misbehave; 0: all */
 	_Atomic bool is_final_defer;   /* 451 after the content */
+	_Atomic uint32_t final_delay_ms; /* before the reply to the content */
 	const char *_Atomic ehlo;      /* keywords, separated by spaces */
 	_Atomic bool is_lmtp;
 	struct pn_tls_server *_Atomic tls; /* STARTTLS, or from the start: */
