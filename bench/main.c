@@ -23,6 +23,7 @@ static const struct {
 	{ "submit", pn_bench_submit_main, "log in and send messages; each is accounted for" },
 	{ "sink", pn_bench_sink_main, "a fast SMTP server that counts what arrives" },
 	{ "limit", pn_bench_limit_main, "what this machine could do at best" },
+	{ "micro", pn_bench_micro_main, "small pieces of the gateway in tight loops" },
 };
 
 static void print_help(FILE *out)

@@ -3,11 +3,13 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 
 SOURCE = pathlib.Path(os.environ.get("PN_SOURCE_DIR") or pathlib.Path(__file__).resolve().parents[2])
 BENCH = os.environ.get("PN_BENCH") or str(SOURCE / "build/release/bin/postern-bench")
+SANITIZED = os.environ.get("PN_SANITIZE", "")
 PATIENCE_S = 600
 if not os.access(BENCH, os.X_OK):
     print(f"{BENCH} is not built")
@@ -16,6 +18,9 @@ if not os.access(BENCH, os.X_OK):
 LIMIT_ROWS = {"tls_full_ecdsa", "tls_full_rsa", "tls_resumed", "open_aes128_4k", "open_aes128_16k", "open_aes256_4k",
               "open_aes256_16k", "open_chacha_4k", "open_chacha_16k", "ring_connection", "ring_message", "sync_append",
               "sync_overwrite", "sync_group"}
+MICRO_ROWS = {"data_scan", "data_scan_pieces", "data_scan_dots", "data_scan_chunk", "content_scan", "command_parse",
+              "address_parse", "reply_format", "timer_rearm", "timer_expire", "queue_alone", "queue_1x1", "queue_2x2",
+              "queue_4x4", "record_seal", "record_seal_open", "spool_append"}
 
 
 def bench(*arguments, code=0):
@@ -79,6 +84,40 @@ def test_limit_only_and_mistakes(folder):
     bench("limit", "--only", "nothing-like-it", code=2)
     bench("limit", "--quick", "--dir", folder / "missing", code=2)
     bench("limit", "--rounds", "0", code=2)
+
+
+def test_micro_runs_every_bench(folder):
+    out = folder / "micro.json"
+    bench("micro", "--quick", "--dir", folder, "--json", out)
+    rows = {row["name"]: row for row in json.loads(out.read_text())["rows"]}
+    # Where Concurrency Kit is installed its queues stand beside ours.
+    assert {n for n in rows if "_ck_" not in n} == MICRO_ROWS, rows.keys() ^ MICRO_ROWS
+    for row in rows.values():
+        assert len(row["rounds"]) == 3 and row["iterations"] > 0, row
+        assert row["ns_min"] <= row["ns_per_operation"] <= row["ns_max"], row
+    assert not list(folder.glob("postern-bench-*")), "the spool stayed behind"
+    assert set(bench("micro", "--list").stdout.split()) == rows.keys()
+    bench("micro", "--only", "data_scan", "--exact", "--iterations", 77, "--rounds", 1, "--json", out)
+    only = json.loads(out.read_text())["rows"]
+    assert [(row["name"], row["iterations"], len(row["rounds"])) for row in only] == [("data_scan", 77, 1)]
+    bench("micro", "--only", "data_sca", "--exact", code=2)
+
+
+def test_instructions_are_counted_alike(folder):
+    """Twice the same count: that is what instruction counts are for."""
+    if SANITIZED or not shutil.which("valgrind"):
+        print("instructions are not counted: valgrind is missing, or this is a sanitizer build")
+        return
+    counts = []
+    for name in ("a.json", "b.json"):
+        subprocess.run([SOURCE / "bench/count-instructions", "--bin", BENCH, "--tool", "callgrind",
+                        "--operations", "1000", "--only", "data_scan_chunk", "--dir", folder, "--json", folder / name],
+                       check=True, capture_output=True, timeout=PATIENCE_S)
+        rows = json.loads((folder / name).read_text())["rows"]
+        assert [row["name"] for row in rows] == ["data_scan_chunk"]
+        counts.append(rows[0]["rounds"][0]["instructions_per_operation"])
+    # 4 KiB in blocks of 64 octets: more than an instruction for each block, and not a hundred for each octet.
+    assert 64 < counts[0] < 400000 and abs(counts[0] - counts[1]) < counts[0] / 100, counts
 
 
 if __name__ == "__main__":
