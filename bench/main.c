@@ -24,6 +24,7 @@ static const struct {
 	{ "sink", pn_bench_sink_main, "a fast SMTP server that counts what arrives" },
 	{ "limit", pn_bench_limit_main, "what this machine could do at best" },
 	{ "micro", pn_bench_micro_main, "small pieces of the gateway in tight loops" },
+	{ "compare", pn_bench_compare_main, "what changed between two results, and the noise" },
 };
 
 static void print_help(FILE *out)
