@@ -94,6 +94,7 @@ void pn_app_profile_values(const struct pn_config *c, struct pn_session_profile 
 	ret->connections_per_source_per_minute_max =
 		c->limits.connections_per_source_per_minute_max;
 	ret->output_buffer_max_bytes = c->limits.output_buffer_max_bytes;
+	ret->commits_max = c->limits.commits_per_session_max;
 	ret->handshake_timeout_ms = c->tls.handshake_timeout_s * 1000u;
 	ret->idle_timeout_ms = c->limits.idle_timeout_s * 1000u;
 	ret->data_timeout_ms = c->limits.data_timeout_s * 1000u;

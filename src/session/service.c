@@ -65,6 +65,7 @@ struct pn_session_service *pn_session_service_new(struct pn_loop *loop,
 	svc->loop = loop;
 	svc->shared = shared;
 	pn_list_init(&svc->sessions);
+	pn_list_init(&svc->spare_commits);
 	pn_buf_init(&svc->replies, REPLIES_MAX_BYTES);
 	pn_timer_init(&svc->drain_timer, on_drain_timeout);
 	pn_timer_init(&svc->drain_poll, on_drain_poll);
@@ -153,6 +154,7 @@ void pn_session_service_free(struct pn_session_service *svc)
 	pn_spool_writer_free(svc->writer);
 	pn_session_profile_unref(svc->profile);
 	pn_buf_free(&svc->replies);
+	pn_session_commits_free_spare(svc);
 	free(svc->acceptors);
 	free(svc);
 }

@@ -37,6 +37,8 @@ struct pn_session *pn_session_new(struct pn_session_service *svc,
 			   PN_SESSION_BACKLOG_MAX_BYTES); /* a line of AUTH may wait in it */
 	pn_buf_init(&s->out, s->profile->output_buffer_max_bytes);
 	pn_buf_init(&s->sending, s->profile->output_buffer_max_bytes);
+	pn_buf_init(&s->held, s->profile->output_buffer_max_bytes);
+	pn_list_init(&s->commits);
 	s->smtp_settings = s->profile->smtp;
 	s->smtp_settings.reply_counts = svc->replies_given;
 	s->smtp_settings.auth_mechanisms = pn_auth_mechanisms(svc->shared->auth);
@@ -97,6 +99,7 @@ static void on_open_timeout(struct pn_session *s)
 		pn_session_auth_delay_over(s);
 		return;
 	case PN_WAIT_VERDICT:
+	case PN_WAIT_COMMIT:
 	case PN_WAIT_SPOOL:
 		/* The client waits for us, not we for it. */
 		pn_session_set_deadline(s, s->profile->idle_timeout_ms);
@@ -111,6 +114,8 @@ static void on_open_timeout(struct pn_session *s)
 	if (s->send_op.is_inflight) {
 		PN_COUNT(svc, output_stalls);
 		pn_session_kill(s, "output_stall");
+	} else if (s->commit_count > 0) {
+		pn_session_set_deadline(s, s->profile->idle_timeout_ms);
 	} else if (pn_smtp_server_is_receiving(&s->smtp)) {
 		PN_COUNT(svc, data_timeouts);
 		say_and_close(s, PN_REPLY_DATA_TIMEOUT, "data_timeout");
@@ -161,7 +166,7 @@ void pn_session_drain_one(struct pn_session *s)
 		pn_session_kill(s, "drain");
 		return;
 	}
-	if (s->state != PN_SESSION_OPEN || s->wait != PN_WAIT_NONE)
+	if (s->state != PN_SESSION_OPEN || s->wait != PN_WAIT_NONE || s->commit_count > 0)
 		return;
 	if (s->svc->is_draining && !pn_smtp_server_is_in_transaction(&s->smtp)) {
 		PN_COUNT(s->svc, drained);
@@ -176,6 +181,7 @@ static void release_work(struct pn_session *s)
 {
 	pn_session_auth_drop(s);
 	pn_session_drop_message(s);
+	pn_session_commits_drop(s);
 	pn_session_handshake_over(s);
 }
 
@@ -250,7 +256,7 @@ static void on_closed(struct pn_loop *loop, struct pn_op *op, int res)
 void pn_session_check_dead(struct pn_session *s)
 {
 	if (s->state != PN_SESSION_DEAD || s->is_pumping || s->recv_op.is_inflight ||
-	    s->send_op.is_inflight || s->close_op.is_inflight || s->fd < 0)
+	    s->send_op.is_inflight || s->close_op.is_inflight || s->is_release_posted || s->fd < 0)
 		return;
 	int fd = s->fd;
 	s->fd = -1;

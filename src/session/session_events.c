@@ -112,48 +112,19 @@ static void on_content(struct pn_session *s, struct pn_slice data)
 	}
 }
 
-/* What an errno of the spool means to the client (RFC 3463 4.X.X). */
-static enum pn_reply storage_reply(int error)
+enum pn_reply pn_session_storage_reply(int error)
 {
 	return error == -ENOSPC || error == -EDQUOT ? PN_REPLY_STORAGE_FULL
 						    : PN_REPLY_STORAGE_FAILED;
 }
 
-static void on_committed(void *ctx, int result, struct pn_spool_entry *entry)
-{
-	struct pn_session *s = ctx;
-	struct pn_session_service *svc = s->svc;
-	const struct pn_envelope *e = pn_smtp_server_envelope(&s->smtp);
-	enum pn_reply reply = result == 0 ? PN_REPLY_OK_QUEUED : storage_reply(result);
-	uint64_t size = pn_smtp_server_content_facts(&s->smtp)->size_bytes;
-	char text[PN_ID_TEXT_LEN + 32];
-	char id[PN_ID_TEXT_LEN + 1];
-
-	s->txn = NULL;
-	pn_session_log_message(s, e, size, reply, result);
-	if (result == 0) {
-		PN_COUNT(svc, messages_accepted);
-		pn_counter_add(&svc->counters[PN_SESSION_C_recipients_accepted],
-			       e->recipient_count);
-		s->messages++;
-		s->recipients += e->recipient_count;
-		svc->shared->submit(entry, svc->shared->submit_ctx);
-	} else {
-		PN_COUNT(svc, messages_failed);
-	}
-	pn_id_format(id, &s->message_id);
-	int len = snprintf(text, sizeof(text), "queued as %s", id);
-	pn_session_resolve(s, reply, result == 0 ? pn_slice(text, (size_t)len) : PN_SLICE_NULL);
-	s->wait = PN_WAIT_NONE;
-	pn_session_resume(s);
-}
-
 static void fail_message(struct pn_session *s, const struct pn_envelope *e, enum pn_reply reply,
 			 int error)
 {
+	struct pn_session_message m;
 	PN_COUNT(s->svc, messages_failed);
-	pn_session_log_message(s, e, pn_smtp_server_content_facts(&s->smtp)->size_bytes, reply,
-			       error);
+	pn_session_message_fill(&m, s, e, pn_smtp_server_content_facts(&s->smtp)->size_bytes);
+	pn_session_log_message(s, &m, reply, error);
 	pn_session_resolve(s, reply, PN_SLICE_NULL);
 }
 
@@ -170,7 +141,7 @@ static void end_message(struct pn_session *s)
 	e->tls_suite = pn_slice_str(s->tls->suite);
 	e->tls_version = s->tls->version;
 	if (!s->txn) {
-		fail_message(s, e, storage_reply(s->storage_error), s->storage_error);
+		fail_message(s, e, pn_session_storage_reply(s->storage_error), s->storage_error);
 		return;
 	}
 	struct pn_trace trace = { .hostname = s->profile->hostname,
@@ -179,14 +150,11 @@ static void end_message(struct pn_session *s)
 				  .has_client_address = s->profile->has_client_address,
 				  .is_ehlo = pn_smtp_server_is_ehlo(&s->smtp) };
 	if (pn_content_plan_edits(pn_smtp_server_content_scan(&s->smtp), &trace, arena, &edits) !=
-	    0) {
+		    0 ||
+	    !pn_session_commit(s, &edits)) {
 		pn_session_drop_message(s);
 		fail_message(s, e, PN_REPLY_MEMORY, -ENOMEM);
-		return;
 	}
-	s->wait = PN_WAIT_VERDICT;
-	pn_spool_txn_commit(s->txn, e, pn_smtp_server_content_facts(&s->smtp), &edits, on_committed,
-			    s);
 }
 
 void pn_session_on_event(struct pn_session *s, const struct pn_smtp_event *ev)

@@ -17,11 +17,14 @@
 #include <postern/base/buf.h>
 #include <postern/base/log.h>
 #include <postern/session/session.h>
+#include <postern/smtp/address.h>
 #include <postern/smtp/content.h>
 #include <postern/smtp/server_types.h>
 
 #define PN_SESSION_BACKLOG_MAX_BYTES (256u * 1024u)
 #define PN_SESSION_LINGER_MS         2000u
+/* Kept for the next messages by each loop. */
+#define PN_SESSION_SPARE_COMMITS_MAX 1024u
 #define PN_SESSION_ACCEPT_PAUSE_MS   100u
 
 enum pn_session_state {
@@ -34,10 +37,22 @@ enum pn_session_state {
 
 enum pn_session_wait {
 	PN_WAIT_NONE,
-	PN_WAIT_VERDICT, /* auth helper or spool commit */
+	PN_WAIT_VERDICT, /* auth helper */
+	PN_WAIT_COMMIT,  /* messages that are being made safe: too many, or the session ends behind them */
 	PN_WAIT_DELAY,   /* answer to a failed AUTH held back */
 	PN_WAIT_SPOOL,   /* the disk is behind */
 	PN_WAIT_OUTPUT,  /* the peer does not read */
+};
+
+/* What the log says of a message. */
+struct pn_session_message {
+	struct pn_id id;
+	uint64_t size_bytes;
+	uint64_t started_ms;
+	uint32_t recipient_count;
+	uint16_t from_len, to_len;
+	char from[PN_PATH_MAX_BYTES];
+	char to[PN_PATH_MAX_BYTES]; /* the first one */
 };
 
 struct pn_session {
@@ -84,7 +99,13 @@ struct pn_session {
 	enum pn_reply delayed_reply;
 	uint32_t auth_failures;
 
-	struct pn_spool_txn *txn;
+	struct pn_spool_txn *txn; /* of the message that comes in */
+	struct pn_list commits;   /* messages that are being made safe, oldest first (session_commit.c) */
+	uint32_t commit_count;
+	bool is_release_posted;
+	struct pn_task release_task;
+	struct pn_buf held;  /* replies in the clear, from that of the oldest of them on */
+	uint64_t held_base;  /* octets that were held before */
 	struct pn_id message_id;
 	uint64_t data_started_ms;
 	int storage_error; /* why the running message could not be stored; 0 = it can */
@@ -119,6 +140,8 @@ struct pn_session_service {
 	struct pn_timer drain_poll;
 	void (*drain_done)(void *ctx);
 	void *drain_ctx;
+	struct pn_list spare_commits;
+	uint32_t spare_commit_count;
 	pn_counter counters[PN_SESSION_COUNTER_COUNT];
 	struct pn_counter_block counter_block;
 	pn_counter replies_given[PN_REPLY_COUNT]; /* by every limit and refusal of the protocol */
@@ -157,6 +180,7 @@ void pn_session_resume(struct pn_session *s);
 /* Seals the scratch replies and sends. */
 void pn_session_flush(struct pn_session *s);
 void pn_session_send(struct pn_session *s);
+bool pn_session_is_output_full(const struct pn_session *s);
 
 /* session_tls.c */
 int pn_session_tls_start(struct pn_session *s);
@@ -170,6 +194,18 @@ void pn_session_on_event(struct pn_session *s, const struct pn_smtp_event *ev);
 void pn_session_resolve(struct pn_session *s, enum pn_reply reply, struct pn_slice text);
 void pn_session_drop_message(struct pn_session *s);
 
+/* What an errno of the spool means to the client (RFC 3463 4.X.X). */
+enum pn_reply pn_session_storage_reply(int error);
+
+/* session_commit.c */
+/* Takes s->txn: asks the spool for its promise, and the protocol goes on. False: no memory, and txn stays. */
+bool pn_session_commit(struct pn_session *s, const struct pn_edit_list *edits) PN_MUST_CHECK;
+/* Moves the scratch replies behind the others that wait for a promise. False: over the limit, session killed. */
+bool pn_session_hold(struct pn_session *s);
+/* The session ends without waiting: the messages are made safe and delivered all the same. */
+void pn_session_commits_drop(struct pn_session *s);
+void pn_session_commits_free_spare(struct pn_session_service *svc);
+
 /* session_auth.c */
 void pn_session_on_auth(struct pn_session *s, const struct pn_smtp_event *ev);
 void pn_session_auth_drop(struct pn_session *s);
@@ -177,8 +213,10 @@ void pn_session_auth_delay_over(struct pn_session *s);
 
 /* session_log.c */
 void pn_session_log_closed(const struct pn_session *s);
-void pn_session_log_message(const struct pn_session *s, const struct pn_envelope *e,
-			    uint64_t size_bytes, enum pn_reply reply, int error);
+void pn_session_message_fill(struct pn_session_message *m, const struct pn_session *s,
+			     const struct pn_envelope *e, uint64_t size_bytes);
+void pn_session_log_message(struct pn_session *s, const struct pn_session_message *m,
+			    enum pn_reply reply, int error);
 const char *pn_session_peer_text(struct pn_session *s);
 
 #endif

@@ -29,9 +29,9 @@ void pn_session_arm_recv(struct pn_session *s)
 	pn_loop_recv_once(s->svc->loop, &s->recv_op, on_recv, s->fd);
 }
 
-static bool is_output_full(const struct pn_session *s)
+bool pn_session_is_output_full(const struct pn_session *s)
 {
-	return pn_buf_len(&s->out) > s->profile->output_buffer_max_bytes / 2;
+	return pn_buf_len(&s->out) + pn_buf_len(&s->held) > s->profile->output_buffer_max_bytes / 2;
 }
 
 /* Half of the limit may be taken already when a piece is sealed: pieces must be well below the
@@ -47,7 +47,10 @@ void pn_session_flush(struct pn_session *s)
 {
 	struct pn_buf *replies = &s->svc->replies;
 	size_t len = pn_buf_len(replies);
-	if (len > 0 && s->record && s->state == PN_SESSION_OPEN) {
+	if (len > 0 && s->commit_count > 0 && s->state == PN_SESSION_OPEN) {
+		if (!pn_session_hold(s))
+			return;
+	} else if (len > 0 && s->record && s->state == PN_SESSION_OPEN) {
 		enum pn_record_status status =
 			pn_record_seal(s->record, pn_buf_slice(replies), &s->out);
 		pn_buf_clear(replies);
@@ -113,7 +116,7 @@ static void on_send(struct pn_loop *loop, struct pn_op *op, int res)
 	if (res > 0)
 		pn_buf_consume(&s->sending, (size_t)res);
 	pn_session_send(s);
-	if (s->wait == PN_WAIT_OUTPUT && s->state == PN_SESSION_OPEN && !is_output_full(s)) {
+	if (s->wait == PN_WAIT_OUTPUT && s->state == PN_SESSION_OPEN && !pn_session_is_output_full(s)) {
 		s->wait = PN_WAIT_NONE;
 		pn_session_resume(s);
 	}
@@ -145,7 +148,7 @@ static void step(struct pn_session *s, struct pn_slice *in)
 		bool is_flushed = pn_buf_len(replies) > flush_bytes(s);
 		if (is_flushed) {
 			pn_session_flush(s);
-			if (s->state == PN_SESSION_OPEN && is_output_full(s) &&
+			if (s->state == PN_SESSION_OPEN && pn_session_is_output_full(s) &&
 			    status == PN_SMTP_AGAIN)
 				s->wait = PN_WAIT_OUTPUT;
 		}
@@ -162,10 +165,13 @@ static void step(struct pn_session *s, struct pn_slice *in)
 				is_flushed); /* for room alone: every missing verdict has a wait of ours, which ends this loop */
 			break;
 		case PN_SMTP_CLOSE:
-			protocol_closed(s);
+			if (s->commit_count > 0)
+				s->wait = PN_WAIT_COMMIT; /* the last word comes behind theirs */
+			else
+				protocol_closed(s);
 			return;
 		}
-		if (s->state == PN_SESSION_OPEN && s->wait == PN_WAIT_NONE && is_output_full(s))
+		if (s->state == PN_SESSION_OPEN && s->wait == PN_WAIT_NONE && pn_session_is_output_full(s))
 			s->wait = PN_WAIT_OUTPUT;
 	}
 }
@@ -198,7 +204,8 @@ static void on_record_end(struct pn_session *s, enum pn_record_status status)
 {
 	if (status == PN_RECORD_CLOSED) {
 		s->has_peer_closed = true;
-		pn_session_close(s, "peer_closed", false);
+		if (s->commit_count == 0)
+			pn_session_close(s, "peer_closed", false);
 		return;
 	}
 	PN_COUNT(s->svc, protocol_closes);
@@ -280,7 +287,8 @@ static void settle(struct pn_session *s)
 		if (s->state == PN_SESSION_OPEN && (s->svc->is_draining || !s->user))
 			pn_session_drain_one(s);
 	}
-	if (s->state == PN_SESSION_OPEN && s->has_peer_closed && s->wait == PN_WAIT_NONE) {
+	if (s->state == PN_SESSION_OPEN && s->has_peer_closed && s->wait == PN_WAIT_NONE &&
+	    s->commit_count == 0) {
 		pn_session_close(s, "peer_closed", false);
 		return;
 	}

@@ -56,22 +56,41 @@ void pn_session_log_closed(const struct pn_session *s)
 	pn_log_end(&l);
 }
 
-void pn_session_log_message(const struct pn_session *s, const struct pn_envelope *e,
-			    uint64_t size_bytes, enum pn_reply reply, int error)
+static uint16_t copy(char out[PN_PATH_MAX_BYTES], struct pn_slice text)
+{
+	size_t len = pn_min_size(text.len, PN_PATH_MAX_BYTES);
+	if (len > 0)
+		memcpy(out, text.ptr, len);
+	return (uint16_t)len;
+}
+
+void pn_session_message_fill(struct pn_session_message *m, const struct pn_session *s,
+			     const struct pn_envelope *e, uint64_t size_bytes)
+{
+	m->id = s->message_id;
+	m->size_bytes = size_bytes;
+	m->started_ms = s->data_started_ms;
+	m->recipient_count = e->recipient_count;
+	m->from_len = copy(m->from, e->reverse_path);
+	m->to_len = copy(m->to, e->recipients ? e->recipients->address : PN_SLICE_NULL);
+}
+
+void pn_session_log_message(struct pn_session *s, const struct pn_session_message *m,
+			    enum pn_reply reply, int error)
 {
 	struct pn_log_line l;
 	pn_log_begin(&l, PN_LOG_MESSAGE, "message");
-	pn_log_id(&l, "id", &s->message_id);
+	pn_log_id(&l, "id", &m->id);
 	pn_log_id(&l, "session", &s->id);
-	pn_log_slice(&l, "user", e->user);
-	pn_log_slice(&l, "client", e->client_address);
-	pn_log_slice(&l, "from", e->reverse_path);
-	pn_log_u64(&l, "recipients", e->recipient_count);
-	if (e->recipients)
-		pn_log_slice(&l, "to", e->recipients->address);
-	pn_log_u64(&l, "size", size_bytes);
+	pn_log_slice(&l, "user", pn_smtp_server_user(&s->smtp));
+	pn_log_str(&l, "client", pn_session_peer_text(s));
+	pn_log_slice(&l, "from", pn_slice(m->from, m->from_len));
+	pn_log_u64(&l, "recipients", m->recipient_count);
+	if (m->to_len > 0)
+		pn_log_slice(&l, "to", pn_slice(m->to, m->to_len));
+	pn_log_u64(&l, "size", m->size_bytes);
 	log_tls(&l, s->tls);
-	pn_log_u64(&l, "ms", pn_loop_now_ms(s->svc->loop) - s->data_started_ms);
+	pn_log_u64(&l, "ms", pn_loop_now_ms(s->svc->loop) - m->started_ms);
 	pn_log_u64(&l, "reply", (uint64_t)pn_reply_code(reply));
 	if (error != 0)
 		pn_log_str(&l, "error", strerror(-error));

@@ -156,6 +156,7 @@ struct pn_config {
 		uint32_t bad_commands_max;
 		uint32_t transaction_memory_max_bytes;
 		uint32_t output_buffer_max_bytes;  /* of one session */
+		uint32_t commits_per_session_max;  /* messages on their way to disk */
 		uint32_t idle_timeout_s;       /* between commands */
 		uint32_t data_timeout_s;       /* without a content octet */
 		uint32_t session_timeout_s;    /* a whole session without authentication */

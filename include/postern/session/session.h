@@ -36,6 +36,7 @@ struct pn_session_profile {
 	uint32_t sessions_per_source_max;
 	uint32_t connections_per_source_per_minute_max;
 	uint32_t output_buffer_max_bytes;
+	uint32_t commits_max; /* messages of a session that are being made safe at once; 1 or more */
 	uint32_t handshake_timeout_ms;
 	uint32_t idle_timeout_ms;
 	uint32_t data_timeout_ms;

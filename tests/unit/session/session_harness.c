@@ -79,6 +79,7 @@ static struct pn_session_profile default_values(void)
 		.sessions_max = 100,
 		.handshakes_max = 100,
 		.output_buffer_max_bytes = 256 * 1024,
+		.commits_max = 16,
 		.handshake_timeout_ms = 60000,
 		.idle_timeout_ms = 60000,
 		.data_timeout_ms = 60000,
