@@ -60,6 +60,38 @@ static void test_sources(void **state)
 	h_stop(&h);
 }
 
+static bool is_memory_short;
+/* The linker puts it in front of the real one (--wrap in CMakeLists.txt). */
+struct pn_session *__wrap_pn_session_new(struct pn_session_service *svc, const struct pn_listener *listener,
+					 int fd, const struct sockaddr_in6 *peer);
+struct pn_session *__real_pn_session_new(struct pn_session_service *svc, const struct pn_listener *listener,
+					 int fd, const struct sockaddr_in6 *peer);
+
+struct pn_session *__wrap_pn_session_new(struct pn_session_service *svc, const struct pn_listener *listener,
+					 int fd, const struct sockaddr_in6 *peer)
+{
+	return is_memory_short ? NULL : __real_pn_session_new(svc, listener, fd, peer);
+}
+
+/* RFC 5321 4.2, 4.3.2: a greeting is 220, 421 or 554. */
+static void test_no_memory_for_a_session(void **state)
+{
+	(void)state;
+	struct harness h;
+	struct client c;
+	h_init(&h);
+	h_start(&h);
+	is_memory_short = true;
+	refused(&h, H_STARTTLS, "421 4.3.1");
+	refused(&h, H_TLS, "");
+	is_memory_short = false;
+	assert_int_equal(h_sessions(&h), 0);
+	assert_int_equal(h_handshakes(&h), 0);
+	c_ready(&c, &h, H_TLS, true);
+	c_close(&c, false);
+	h_stop(&h);
+}
+
 static void test_handshakes_max(void **state)
 {
 	(void)state;
@@ -263,7 +295,7 @@ int main(void)
 		cmocka_unit_test(test_sessions_max),   cmocka_unit_test(test_sources),
 		cmocka_unit_test(test_handshakes_max), cmocka_unit_test(test_timeouts),
 		cmocka_unit_test(test_failed_logins),  cmocka_unit_test(test_late_reader),
-		cmocka_unit_test(test_never_reader),
+		cmocka_unit_test(test_never_reader),   cmocka_unit_test(test_no_memory_for_a_session),
 	};
 	return cmocka_run_group_tests(tests, tls_setup, tls_teardown);
 }
