@@ -235,7 +235,7 @@ struct pn_config_host {
 bool pn_config_address_parse(const char *text, struct pn_config_address *ret);
 bool pn_config_host_parse(const char *text, struct pn_config_host *ret);
 
-/* One key of the table, for documentation tests and for `postern check --defaults`. */
+/* One key of the table, for documentation tests. */
 struct pn_config_key {
 	const char *section; /* "" = top level */
 	const char *name;
