@@ -114,6 +114,8 @@ static json_t *waiter_wait(const struct pn_admin *a, struct waiter *w)
 /* JSON strings are UTF-8; what is not is shown as if it were Latin-1. */
 static json_t *text_of(struct pn_slice s)
 {
+	if (s.len == 0)
+		return json_string(""); /* of a NULL slice jansson would make no value, and the key would be missing */
 	if (pn_utf8_is_valid(s))
 		return json_stringn_nocheck((const char *)s.ptr, s.len);
 	char *out = malloc(2 * s.len + 1);

@@ -18,6 +18,8 @@
 
 void pn_admin_usage(FILE *out, const char *command)
 {
+	bool is_status = strcmp(command, "status") == 0;
+
 	if (strcmp(command, "queue") == 0)
 		fputs("Usage: postern queue list [--limit N] [--json]\n"
 		      "       postern queue show ID [--json]\n"
@@ -30,8 +32,19 @@ void pn_admin_usage(FILE *out, const char *command)
 		      "gateway not reachable\n",
 		      out);
 	else
-		fprintf(out, "Usage: postern %s [-c FILE | -s SOCKET]%s\n", command,
-			strcmp(command, "status") == 0 ? " [--json]" : "");
+		fprintf(out,
+			"Usage: postern %s [-c FILE | -s SOCKET]%s\n"
+			"%s\n"
+			"Options: -c FILE (configuration) or -s SOCKET (control socket)%s\n"
+			"Exit codes: 0 done, 64 wrong usage, 69 gateway not reachable, 78 the "
+			"configuration of -c cannot be read\n",
+			command, is_status ? " [--json]" : "",
+			is_status ? "Shows limits, the spool, memory, and every counter; the "
+				    "runbook (RUNBOOK.md) says what they mean."
+				  : "Has the gateway read configuration, certificates and users "
+				    "again. A file with "
+				    "mistakes changes\nnothing; the log says what came of it.",
+			is_status ? "; --json for programs" : "");
 }
 
 static int connect_to(const char *path)
@@ -161,10 +174,13 @@ static int parse(const char *command, int argc, char **argv, struct request *r,
 		}
 		if (strcmp(argv[i], "--json") == 0) {
 			r->is_json = true;
-		} else if (strcmp(argv[i], "--limit") == 0 && i + 1 < argc) {
+		} else if (strcmp(argv[i], "--limit") == 0) {
+			if (i + 1 == argc)
+				return wrong_usage(command, "--limit takes a positive number",
+						   NULL);
 			char *end = NULL;
 			r->limit = strtol(argv[++i], &end, 10);
-			if (*end != '\0' || r->limit < 1)
+			if (end == argv[i] || *end != '\0' || r->limit < 1)
 				return wrong_usage(command, "--limit takes a positive number, not",
 						   argv[i]);
 		} else if (argv[i][0] == '-') {

@@ -100,6 +100,19 @@ static const char *string(const json_t *o, const char *key)
 	return s ? s : "";
 }
 
+/* What a client or a next hop chose: a control character, also of the upper half (U+0080 to U+009F), would be a
+ * command to the terminal. */
+static void print_peer_text(FILE *out, const char *s)
+{
+	for (; *s != '\0'; s++) {
+		bool is_upper =
+			(uint8_t)s[0] == 0xc2 && (uint8_t)s[1] >= 0x80 && (uint8_t)s[1] < 0xa0;
+		bool is_control = (uint8_t)s[0] < 0x20 || s[0] == 0x7f;
+		fputc(is_upper || is_control ? '?' : s[0], out);
+		s += is_upper;
+	}
+}
+
 static void print_bytes(FILE *out, const char *label, json_int_t bytes)
 {
 	char text[32];
@@ -193,12 +206,27 @@ void pn_admin_print_show(FILE *out, const json_t *m)
 		fputs("(the message cannot be read now)\n", out);
 		return;
 	}
-	fprintf(out,
-		"from          <%s>\nuser          %s\nclient        %s (%s)\ntls           %s\n",
-		string(m, "reverse_path"), string(m, "user"), string(m, "client_address"),
-		string(m, "helo"), string(m, "tls_suite"));
-	if (string(m, "last_reply")[0] != '\0')
-		fprintf(out, "last reply    %s\n", string(m, "last_reply"));
+	static const struct {
+		const char *label, *key, *end;
+	} rows[] = {
+		{ "from          <", "reverse_path", ">\n" },
+		{ "user          ", "user", "\n" },
+		{ "client        ", "client_address", "" },
+		{ " (", "helo", ")\n" },
+		{ "tls           ", "tls_suite", "\n" },
+		{ "last reply    ", "last_reply", "\n" },
+	};
+	for (i = 0; i < PN_ARRAY_SIZE(rows); i++) {
+		if (strcmp(rows[i].key, "last_reply") == 0 && string(m, "last_reply")[0] == '\0')
+			continue;
+		fputs(rows[i].label, out);
+		print_peer_text(out, string(m, rows[i].key));
+		fputs(rows[i].end, out);
+	}
 	json_array_foreach(json_object_get(m, "recipients"), i, r)
-		fprintf(out, "to            <%s> %s\n", string(r, "address"), string(r, "state"));
+	{
+		fputs("to            <", out);
+		print_peer_text(out, string(r, "address"));
+		fprintf(out, "> %s\n", string(r, "state"));
+	}
 }

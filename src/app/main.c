@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <postern/admin/admin.h>
 
@@ -63,6 +64,28 @@ static int take_option(int argc, char **argv, const char *short_name, const char
 	return kept;
 }
 
+static void usage_of(const char *command)
+{
+	if (strcmp(command, "serve") == 0)
+		fputs("Usage: postern serve [-c FILE]\n"
+		      "Runs the gateway in the foreground. SIGTERM: no new sessions, transactions "
+		      "may "
+		      "end, then it stops;\n"
+		      "SIGHUP: as postern reload. The log goes to stderr, or to log.file.\n"
+		      "Exit codes: 0 stopped, 69 an address is in use or cannot be opened, 71 "
+		      "operating "
+		      "system error,\n78 mistakes in the configuration or in what it names.\n",
+		      stdout);
+	else
+		fputs("Usage: postern check [-c FILE]\n"
+		      "Reads the configuration and the certificates, keys and users that it names, "
+		      "and "
+		      "reports each mistake\n"
+		      "with its place and what would be right. Nothing is started or changed.\n"
+		      "Exit codes: 0 no mistakes (there may be warnings), 78 mistakes.\n",
+		      stdout);
+}
+
 static bool wants_help(int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
@@ -115,6 +138,11 @@ static int command_check(const char *config_path, int argc, char **argv)
 	if (!c)
 		return PN_EXIT_CONFIG;
 	int mistakes = check_deep(c);
+	if (geteuid() == 0 && c->run_user[0] == '\0')
+		fprintf(stderr,
+			"%s: warning: run_user is not set; a gateway that is started as root needs it: "
+			"adduser --system --group postern, and write run_user = \"postern\"\n",
+			config_path);
 	pn_config_free(c);
 	if (mistakes > 0)
 		return PN_EXIT_CONFIG;
@@ -138,38 +166,52 @@ static int command_serve(const char *config_path, int argc, char **argv)
 	return pn_parent_run(config_path);
 }
 
-/* The user file of the configuration, when there is a readable one; else the usual place. */
-static int command_user(const char *config_path, int argc, char **argv)
+/*
+ * What a small command wants of the configuration. Without -c a missing or broken one is no obstacle: the usual places
+ * are used. With -c it is, for another gateway's socket or users may not be taken in its place: NULL and *ret_code.
+ */
+static struct pn_config *named_config(const char *config_path, int *ret_code)
 {
-	FILE *sink = fopen("/dev/null", "w");
-	struct pn_config *c = sink ? pn_config_load(config_path, false, sink) : NULL;
+	bool is_named = config_path != NULL;
+	FILE *sink = is_named ? NULL : fopen("/dev/null", "w");
+	struct pn_config *c = NULL;
+
+	if (is_named || sink)
+		c = pn_config_load(is_named ? config_path : PN_DEFAULT_CONFIG, false,
+				   is_named ? stderr : sink);
 	if (sink)
 		(void)fclose(sink);
-	int code = pn_auth_cli(argc - 1, argv + 1, c ? c->auth.user_file : "/etc/postern/users");
+	*ret_code = is_named && !c ? PN_EXIT_CONFIG : PN_EXIT_OK;
+	return c;
+}
+
+static int command_user(const char *config_path, int argc, char **argv)
+{
+	int code = PN_EXIT_OK;
+	struct pn_config *c = wants_help(argc, argv) ? NULL : named_config(config_path, &code);
+	if (code == PN_EXIT_OK)
+		code = pn_auth_cli(argc - 1, argv + 1,
+				   c ? c->auth.user_file : "/etc/postern/users");
 	pn_config_free(c);
 	return code;
 }
 
 static int command_control(const char *config_path, const char *socket_path, int argc, char **argv)
 {
-	char *path = NULL;
-	if (!socket_path) {
-		FILE *sink = fopen("/dev/null", "w");
-		struct pn_config *c = sink ? pn_config_load(config_path, false, sink) : NULL;
-		if (sink)
-			(void)fclose(sink);
-		path = strdup(c ? c->control_socket : "/run/postern/control");
-		pn_config_free(c);
-		socket_path = path;
-	}
-	int code = socket_path ? pn_admin_cli(socket_path, argc, argv) : PN_EXIT_OS;
-	free(path);
+	int code = PN_EXIT_OK;
+	bool is_needed = !socket_path && !wants_help(argc, argv);
+	struct pn_config *c = is_needed ? named_config(config_path, &code) : NULL;
+	if (!socket_path)
+		socket_path = c ? c->control_socket : "/run/postern/control";
+	if (code == PN_EXIT_OK)
+		code = pn_admin_cli(socket_path, argc, argv);
+	pn_config_free(c);
 	return code;
 }
 
 int main(int argc, char **argv)
 {
-	const char *config_path = PN_DEFAULT_CONFIG;
+	const char *config_path = NULL;
 	const char *socket_path = NULL;
 	argc--;
 	argv++;
@@ -199,10 +241,12 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(command, "user") == 0)
 		return command_user(config_path, argc, argv);
-	if (wants_help(argc, argv)) {
-		usage(stdout);
+	bool is_known = strcmp(command, "serve") == 0 || strcmp(command, "check") == 0;
+	if (is_known && wants_help(argc, argv)) {
+		usage_of(command);
 		return PN_EXIT_OK;
 	}
+	config_path = config_path ? config_path : PN_DEFAULT_CONFIG;
 	if (strcmp(command, "serve") == 0)
 		return command_serve(config_path, argc, argv);
 	if (strcmp(command, "check") == 0)

@@ -212,6 +212,7 @@ static int upstream_values(struct pn_app_settings *s, const struct pn_config_ups
 		.connections_max = u->connections_max,
 		.messages_per_connection_max = u->messages_per_connection_max,
 		.pipeline_messages_max = u->pipeline_messages_max,
+		.recipients_per_transaction_max = u->recipients_per_transaction_max,
 		.idle_timeout_s = u->idle_timeout_s,
 		.connect_timeout_s = u->connect_timeout_s,
 		.command_timeout_s = u->command_timeout_s,
@@ -222,6 +223,7 @@ static int upstream_values(struct pn_app_settings *s, const struct pn_config_ups
 		.tls_timeout_s = u->command_timeout_s < 60 ? u->command_timeout_s : 60,
 		.data_block_timeout_s = u->data_timeout_s,
 		.data_end_timeout_s = u->final_reply_timeout_s,
+		.transaction_timeout_s = u->transaction_timeout_s,
 		.maildir_path = u->maildir,
 	};
 	if (out->kind == PN_UPSTREAM_MAILDIR)
@@ -269,6 +271,10 @@ static int relay_values(struct pn_app_settings *s, const struct pn_config *c,
 	s->relay.retry_jitter_percent = c->retry.jitter_percent;
 	s->relay.lifetime_s = c->retry.lifetime_s;
 	s->relay.delay_notice_after_s = c->retry.delay_notice_s;
+	s->relay.host_retry_first_s = c->retry.host_first_s;
+	s->relay.host_retry_max_s = c->retry.host_max_s;
+	s->relay.report_full_max_bytes = c->retry.report_full_max_bytes;
+	s->relay.jobs_max = c->limits.relay_jobs_max;
 	return 0;
 }
 

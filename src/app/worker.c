@@ -57,7 +57,7 @@ struct worker {
 		_Atomic uint32_t header_size_max_bytes, text_line_max_bytes, command_line_max_bytes,
 			auth_line_max_bytes;
 		_Atomic uint32_t recipients_max, received_max, bad_commands_max,
-			transaction_memory_max_bytes, output_buffer_max_bytes;
+			transaction_memory_max_bytes, output_buffer_max_bytes, commits_max;
 		_Atomic uint32_t auth_failures_max;
 		_Atomic uint64_t size_max_bytes;
 	} live;
@@ -283,13 +283,22 @@ static size_t limits(void *ctx, struct pn_admin_limit *out, size_t max)
 		{ "limits.received_max", w->live.received_max, 0, "reply", "loop" },
 		{ "limits.bad_commands_max", w->live.bad_commands_max, 0, "reply",
 		  "too-many-errors" },
+		{ "limits.commits_per_session_max", w->live.commits_max, 0, "session",
+		  "commit_waits" },
 		{ "limits.transaction_memory_max_bytes", w->live.transaction_memory_max_bytes, 0,
 		  "reply", "memory" },
 		{ "limits.output_buffer_max_bytes", w->live.output_buffer_max_bytes, 0, "session",
 		  "output_stalls" },
 		{ "auth.failures_max", w->live.auth_failures_max, 0, "reply", "auth-too-many" },
 		{ "auth.helper_queue_max", w->settings.auth.helper_queue_max,
-		  pn_auth_inflight(w->auth), "session", "auth_tempfailed" },
+		  pn_auth_inflight(w->auth), "auth", "queue_full" },
+		{ "auth.cache_entries_max", w->settings.auth.cache_entries_max, 0, "auth",
+		  "cache_evictions" },
+		{ "limits.sources_max", w->config->limits.sources_max, 0, "session",
+		  "sources_untracked" },
+		{ "limits.queue_ring_entries", w->config->limits.queue_ring_entries, 0,
+		  "relay_queue", "overflowed" },
+		{ "limits.relay_jobs_max", w->settings.relay.jobs_max, 0, "relay", "jobs_full" },
 		{ "spool.queue_messages_max", w->settings.spool.queue_messages_max, st.messages,
 		  "reply", "queue-full" },
 		{ "spool.memory_max_bytes", w->settings.spool.memory_max_bytes, st.memory_bytes,
@@ -318,6 +327,7 @@ static void show_limits(struct worker *w, const struct pn_session_profile *p)
 	w->live.bad_commands_max = p->smtp.limits.bad_commands_max;
 	w->live.transaction_memory_max_bytes = p->smtp.limits.transaction_memory_max_bytes;
 	w->live.output_buffer_max_bytes = p->output_buffer_max_bytes;
+	w->live.commits_max = p->commits_max;
 	w->live.auth_failures_max = p->smtp.limits.auth_failures_max;
 	w->live.size_max_bytes = p->smtp.limits.message_size_max_bytes;
 }

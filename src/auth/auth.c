@@ -154,6 +154,9 @@ int pn_auth_check_file(const char *path, FILE *report)
 	struct pn_user_mistakes mistakes = { .path = path, .stream = report };
 	struct pn_file_stamp stamp;
 
-	pn_user_table_free(pn_user_file_read(path, false, &mistakes, &stamp));
+	struct pn_user_table *table = pn_user_file_read(path, false, &mistakes, &stamp);
+	if (table && table->enabled_count == 0 && report)
+		fprintf(report, "%s: warning: nobody can log in yet; add somebody with: postern user add NAME\n", path);
+	pn_user_table_free(table);
 	return (int)pn_min_size(mistakes.count, INT32_MAX);
 }

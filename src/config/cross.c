@@ -75,14 +75,22 @@ static void limits_follow(const struct pn_config_build *b, struct pn_config *c)
 		c->tls.handshake_timeout_s = c->limits.session_timeout_s;
 }
 
-static void others_follow(const struct pn_config_build *b, struct pn_config *c)
+static void retry_follows(const struct pn_config_build *b, struct pn_config *c)
 {
 	if (!is_set(b, PN_SECTION_RETRY, "max_s") && c->retry.max_s < c->retry.first_s)
 		c->retry.max_s = c->retry.first_s;
 	if (!is_set(b, PN_SECTION_RETRY, "first_s") && c->retry.first_s > c->retry.max_s)
 		c->retry.first_s = c->retry.max_s;
+	if (!is_set(b, PN_SECTION_RETRY, "host_max_s") && c->retry.host_max_s < c->retry.host_first_s)
+		c->retry.host_max_s = c->retry.host_first_s;
+	if (!is_set(b, PN_SECTION_RETRY, "host_first_s") && c->retry.host_first_s > c->retry.host_max_s)
+		c->retry.host_first_s = c->retry.host_max_s;
 	if (!is_set(b, PN_SECTION_RETRY, "delay_notice_s") && c->retry.delay_notice_s >= c->retry.lifetime_s)
 		c->retry.delay_notice_s = 0;
+}
+
+static void others_follow(const struct pn_config_build *b, struct pn_config *c)
+{
 	if (!is_set(b, PN_SECTION_AUTH, "failure_delay_max_ms") &&
 	    c->auth.failure_delay_max_ms < c->auth.failure_delay_ms)
 		c->auth.failure_delay_max_ms = c->auth.failure_delay_ms;
@@ -141,6 +149,7 @@ void pn_config_follow_ups(struct pn_config_build *b)
 	struct pn_config *c = b->config;
 
 	limits_follow(b, c);
+	retry_follows(b, c);
 	others_follow(b, c);
 	hostname_follow(b, c);
 	for (size_t i = 0; i < c->listener_count; i++)
@@ -194,6 +203,8 @@ static void others_check(struct pn_config_build *b, const struct pn_config *c)
 {
 	expect(b, c->retry.first_s <= c->retry.max_s, PN_SECTION_RETRY, "first_s", PN_SECTION_RETRY, "max_s",
 	       "more than", "the first wait is the shortest: lower it");
+	expect(b, c->retry.host_first_s <= c->retry.host_max_s, PN_SECTION_RETRY, "host_first_s", PN_SECTION_RETRY,
+	       "host_max_s", "more than", "the first pause is the shortest: lower it");
 	expect(b, c->retry.delay_notice_s < c->retry.lifetime_s, PN_SECTION_RETRY, "delay_notice_s", PN_SECTION_RETRY,
 	       "lifetime_s", "not less than", "the message would have bounced: lower it, or write 0 for no notice");
 	expect(b, c->auth.failure_delay_ms <= c->auth.failure_delay_max_ms, PN_SECTION_AUTH, "failure_delay_ms",

@@ -23,6 +23,8 @@ static bool file_check(struct pn_config_build *b, struct pn_config_place place, 
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
 	if (fd < 0) {
+		if (errno == EACCES || errno == EPERM)
+			right = "start as root (then set run_user), or give it to the user that starts the gateway";
 		pn_config_mistake(b, place, "%s %s cannot be read: %s; %s", what, path, strerror(errno), right);
 		return false;
 	}
@@ -125,6 +127,65 @@ static void spool_check(struct pn_config_build *b, const struct pn_config *c)
 				  c->spool.path, c->run_user, c->run_user, c->spool.path);
 }
 
+/* The group that the worker will have when we are root: run_group, or that of run_user. NULL: cannot be told. */
+static const struct group *worker_group(const struct pn_config *c, const struct passwd *pw)
+{
+	return *c->run_group != '\0' ? getgrnam(c->run_group) : getgrgid(pw->pw_gid);
+}
+
+/* Whether the worker will be able to read a file that it opens by itself; true also where that cannot be told. */
+static bool may_worker_read(const struct pn_config *c, const struct passwd *pw, const struct stat *st)
+{
+	gid_t groups[64];
+	int count = PN_ARRAY_SIZE(groups);
+	const struct group *own = worker_group(c, pw);
+
+	if (st->st_uid == pw->pw_uid)
+		return (st->st_mode & S_IRUSR) != 0;
+	if (getgrouplist(c->run_user, own != NULL ? own->gr_gid : pw->pw_gid, groups, &count) < 0)
+		return true;
+	for (int i = 0; i < count; i++) {
+		if (groups[i] == st->st_gid)
+			return (st->st_mode & S_IRGRP) != 0;
+	}
+	return (st->st_mode & S_IROTH) != 0;
+}
+
+static void users_check(struct pn_config_build *b, const struct pn_config *c)
+{
+	struct pn_config_place place =
+		pn_config_place_of(b, pn_config_instance_of(b, PN_SECTION_AUTH, 0), "user_file");
+	const char *path = c->auth.user_file;
+	struct stat st;
+
+	if (!file_check(b, place, "user_file", path, "make it with: postern user add NAME", &st))
+		return;
+	const struct passwd *pw = geteuid() == 0 && *c->run_user != '\0' ? getpwnam(c->run_user) : NULL;
+	if (pw != NULL && !may_worker_read(c, pw, &st)) {
+		const struct group *group = worker_group(c, pw);
+		pn_config_mistake(b, place, "user_file %s cannot be read by run_user %s; chgrp %s %s && chmod 640 %s",
+		                  path, c->run_user, group != NULL ? group->gr_name : c->run_user, path, path);
+	} else if ((st.st_mode & S_IRWXO) != 0) {
+		pn_config_warning(b, place, "user_file %s has mode %04o, so everybody can use it; chmod 640 %s", path,
+		                  (unsigned)(st.st_mode & 07777), path);
+	}
+}
+
+/* The gateway makes the folder of the control socket itself, inside of one that exists. */
+static void control_check(struct pn_config_build *b, const struct pn_config *c)
+{
+	char folder[PN_CONFIG_STRING_MAX_BYTES + 1];
+	struct stat st;
+
+	snprintf(folder, sizeof(folder), "%s", c->control_socket);
+	char *slash = strrchr(folder, '/');
+	if (slash == NULL || slash == folder)
+		return;
+	*slash = '\0';
+	if (stat(folder, &st) != 0 && errno == ENOENT)
+		parent_check(b, pn_config_place_of(b, 0, "control_socket"), "control_socket", folder);
+}
+
 static void accounts_check(struct pn_config_build *b, const struct pn_config *c)
 {
 	if (*c->run_user != '\0') {
@@ -145,17 +206,11 @@ static void accounts_check(struct pn_config_build *b, const struct pn_config *c)
 void pn_config_files_check(struct pn_config_build *b)
 {
 	const struct pn_config *c = b->config;
-	struct pn_config_place users =
-		pn_config_place_of(b, pn_config_instance_of(b, PN_SECTION_AUTH, 0), "user_file");
-	struct stat st;
-
 	accounts_check(b, c);
 	certificates_check(b, c);
 	upstreams_check(b, c);
-	if (file_check(b, users, "user_file", c->auth.user_file, "make it with: postern user add NAME", &st) &&
-	    (st.st_mode & S_IRWXO) != 0)
-		pn_config_warning(b, users, "user_file %s has mode %04o, so everybody can use it; chmod 640 %s",
-		                  c->auth.user_file, (unsigned)(st.st_mode & 07777), c->auth.user_file);
+	users_check(b, c);
+	control_check(b, c);
 	spool_check(b, c);
 	if (*c->log.file != '\0')
 		parent_check(b, pn_config_place_of(b, pn_config_instance_of(b, PN_SECTION_LOG, 0), "file"), "log.file",

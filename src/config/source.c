@@ -74,7 +74,10 @@ static int open_source(struct pn_config_build *b, const char *path, struct pn_co
 	int fd = open(path, flags);
 
 	if (fd < 0 || fstat(fd, &st) != 0) {
-		pn_config_mistake(b, place, "cannot open %s: %s; name a file that can be read", path, strerror(errno));
+		pn_config_mistake(b, place, "cannot open %s: %s; %s", path, strerror(errno),
+				  errno == ENOENT && s->includer == NULL
+					  ? "begin with postern.conf.example (postern.conf(5)), or name a file with -c"
+					  : "name a file that can be read");
 		if (fd >= 0)
 			close(fd);
 		return -1;

@@ -145,8 +145,10 @@ enum pn_source_verdict pn_sources_enter(struct pn_sources *t, const struct socka
 			w.minute = minute;
 			w.rate = 0;
 		}
+		/* Without a limit a full field means no more than that it cannot count further. */
 		if (w.sessions >= sessions_max)
-			return PN_SOURCE_TOO_MANY_SESSIONS;
+			return sessions_max == SESSIONS_LIMIT ? PN_SOURCE_UNTRACKED
+							      : PN_SOURCE_TOO_MANY_SESSIONS;
 		if (w.rate >= per_minute_max)
 			return per_minute_max == RATE_LIMIT ? PN_SOURCE_UNTRACKED
 							    : PN_SOURCE_TOO_FAST;

@@ -109,7 +109,7 @@ static void admit(struct pn_acceptor *a, int fd)
 	}
 	struct pn_session *s = pn_session_new(svc, a->listener, fd, &a->addr);
 	if (!s) {
-		reply = PN_REPLY_MEMORY;
+		reply = PN_REPLY_SESSION_MEMORY;
 		if (a->listener->is_implicit_tls)
 			atomic_fetch_sub_explicit(&shared->handshakes, 1, memory_order_relaxed);
 		goto refused_session;

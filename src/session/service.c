@@ -27,7 +27,10 @@ static void on_drain_timeout(struct pn_timer *t)
 {
 	struct pn_session_service *svc = pn_container_of(t, struct pn_session_service, drain_timer);
 	PN_LIST_FOR_EACH_SAFE(it, tmp, &svc->sessions)
-	pn_session_kill(pn_container_of(it, struct pn_session, node), "drain_timeout");
+	{
+		PN_COUNT(svc, drain_timeouts);
+		pn_session_kill(pn_container_of(it, struct pn_session, node), "drain_timeout");
+	}
 }
 
 static void on_drain_poll(struct pn_timer *t)

@@ -72,6 +72,7 @@ void pn_session_begin(struct pn_session *s)
 void pn_session_set_deadline(struct pn_session *s, uint64_t delay_ms)
 {
 	s->deadline_ms = pn_loop_now_ms(s->svc->loop) + delay_ms;
+	s->deadline_bytes_in = s->bytes_in;
 	if (!pn_timer_is_armed(&s->timer) || s->timer.expires_ms > s->deadline_ms)
 		pn_loop_timer_set(s->svc->loop, &s->timer, delay_ms);
 }
@@ -116,6 +117,10 @@ static void on_open_timeout(struct pn_session *s)
 		pn_session_kill(s, "output_stall");
 	} else if (s->commit_count > 0) {
 		pn_session_set_deadline(s, s->profile->idle_timeout_ms);
+	} else if (pn_smtp_server_is_in_content(&s->smtp) && s->bytes_in != s->deadline_bytes_in) {
+		/* Content that is refused already makes no event and yet is read to its end, for
+		 * only then the client may hear why (RFC 5321 4.1.1.4): it has not stopped. */
+		pn_session_set_deadline(s, s->profile->data_timeout_ms);
 	} else if (pn_smtp_server_is_receiving(&s->smtp)) {
 		PN_COUNT(svc, data_timeouts);
 		say_and_close(s, PN_REPLY_DATA_TIMEOUT, "data_timeout");

@@ -204,8 +204,10 @@ bool pn_session_commit(struct pn_session *s, const struct pn_edit_list *edits)
 	int len = snprintf(text, sizeof(text), "queued as %s", id);
 	pn_session_resolve(s, PN_REPLY_OK_QUEUED, pn_slice(text, (size_t)len));
 	c->reply_len = (uint32_t)pn_buf_len(&s->svc->replies);
-	if (pn_session_hold(s) && s->commit_count >= s->profile->commits_max)
+	if (pn_session_hold(s) && s->commit_count >= s->profile->commits_max) {
+		PN_COUNT(s->svc, commit_waits);
 		s->wait = PN_WAIT_COMMIT;
+	}
 	return true;
 }
 

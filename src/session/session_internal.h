@@ -76,6 +76,7 @@ struct pn_session {
 	struct pn_timer timer;
 	uint64_t
 		deadline_ms; /* the timer re-arms itself when this moved on: no timer work per octet */
+	uint64_t deadline_bytes_in; /* bytes_in when it was set */
 	uint32_t source_ticket;
 	struct pn_id id;
 	struct sockaddr_in6 peer;

@@ -19,6 +19,11 @@ bool pn_smtp_server_is_receiving(const struct pn_smtp_server *s)
 	return pn_smtp_server_is_in_transaction(s) && s->txn->is_receiving;
 }
 
+bool pn_smtp_server_is_in_content(const struct pn_smtp_server *s)
+{
+	return s->phase == PN_PHASE_DATA || s->phase == PN_PHASE_CHUNK || s->phase == PN_PHASE_SWALLOW;
+}
+
 bool pn_smtp_server_is_authenticated(const struct pn_smtp_server *s)
 {
 	return s->is_authenticated;

@@ -95,8 +95,12 @@ static int certificate_load_key(struct pn_tls_certificate *c,
 			"%s: the private key is encrypted; write it without a pass phrase "
 			"(openssl pkey -in FILE -out NEW) and protect it by its file mode",
 			pem->key_path);
-	return pn_error_set(err, "%s: no usable private key in PEM format (%s)", pem->key_path,
-			    pn_tls_policy_reason("the file is empty"));
+	bool is_none = ERR_GET_REASON(ERR_peek_error()) == PEM_R_NO_START_LINE;
+	const char *reason = pn_tls_policy_reason("the file is empty");
+	return pn_error_set(err,
+			    "%s: no usable private key in PEM format (%s); name the file with BEGIN PRIVATE KEY that "
+			    "was made together with the certificate",
+			    pem->key_path, is_none ? "no such block is in it" : reason);
 }
 
 static int certificate_add_to_chain(void *arg, CRYPTO_BUFFER *der)

@@ -3,7 +3,7 @@
  * record_boringssl.c - BoringSSL's own records behind the record interface.
  *
  * Opening copies each record into one 16 KiB scratch buffer per thread, so that sessions own none;
- * it is wiped when all input is used up (passwords pass through it). Between records BoringSSL
+ * it is wiped when all input is used up or given back (passwords pass through it). Between records BoringSSL
  * holds no buffer either.
  *
  * Floods of empty records, warning alerts and KeyUpdates are cut off by BoringSSL (32, 4 and 32 in
@@ -187,6 +187,9 @@ static size_t bssl_take_back(struct pn_record *r)
 	size_t rest = b->io.in.len;
 
 	b->io.in = PN_SLICE_NULL;
+	/* The owner pauses: what it was given last may be a password that a helper looks at now. */
+	if (scratch_owner == b)
+		scratch_wipe();
 	return rest;
 }
 

@@ -30,6 +30,19 @@ def test_help_version_and_wrong_usage():
         assert r.returncode == 64 and r.stderr, f"{args}: {r.returncode} {r.stderr}"
     r = postern("serve", "-c", "/nonexistent/postern.conf")
     assert r.returncode == 78 and "/nonexistent/postern.conf" in r.stderr
+    # Each command has help of its own: on stdout, with exit code 0, and without looking at any file.
+    for command, words in (("serve", "SIGTERM"), ("check", "Nothing is started"), ("user", "--addresses"),
+                           ("queue", "retry ID"), ("status", "every counter"), ("reload", "changes\nnothing")):
+        for args in ((command, "--help"), (command, "-c", "/nonexistent/postern.conf", "-h")):
+            r = postern(*args)
+            assert r.returncode == 0 and not r.stderr, (args, r)
+            assert f"Usage: postern {command}" in r.stdout and words in r.stdout, (args, r)
+    # A configuration that was named and cannot be read is never replaced by the usual places.
+    for args in (("status",), ("queue", "list"), ("reload",), ("user", "list"), ("user", "remove", "x@example.org")):
+        r = postern(*args, "-c", "/nonexistent/postern.conf")
+        assert r.returncode == 78 and "cannot open /nonexistent/postern.conf" in r.stderr, (args, r)
+    r = postern("queue", "list", "--limit")
+    assert r.returncode == 64 and "--limit takes a positive number" in r.stderr, r
     r = postern("status", "-s", "/nonexistent/control")
     assert r.returncode == 69 and "/nonexistent/control" in r.stderr
 
@@ -51,6 +64,17 @@ def test_check_reports_every_mistake():
         r = g.command("check", "-c", str(g.conf), check=False)
         assert r.returncode == 78 and str(other[1]) in r.stderr, r.stderr
         g.conf.write_text(text)
+        # A certificate where the key belongs; a user file that names nobody.
+        key = g.certificates[0][1].read_text()
+        g.certificates[0][1].write_text(g.certificates[0][0].read_text())
+        r = g.command("check", "-c", str(g.conf), check=False)
+        assert r.returncode == 78 and "(no such block is in it); name the file with BEGIN PRIVATE KEY" in r.stderr, r
+        g.certificates[0][1].write_text(key)
+        users = g.user_file.read_text()
+        g.user_file.write_text("# nobody yet\n")
+        r = g.command("check", "-c", str(g.conf))
+        assert f"{g.user_file}: warning: nobody can log in yet" in r.stderr, r.stderr
+        g.user_file.write_text(users)
         g.user_file.write_text(g.user_file.read_text() + "broken line without colons\n")
         r = g.command("check", "-c", str(g.conf), check=False)
         assert r.returncode == 78 and re.search(rf"{re.escape(str(g.user_file))}:\d+:", r.stderr), r.stderr

@@ -7,6 +7,7 @@ refused with its line, so that a check that sees nothing fails. Needs PN_SOURCE_
 """
 
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -49,6 +50,8 @@ def prepare(folder, text):
     added = run(POSTERN, "user", "add", "-f", users, "--password-stdin", "ada@example.org", input="correct horse\n")
     if added.returncode != 0:
         sys.exit(f"postern user add: {added.stderr}")
+    if os.geteuid() == 0:
+        os.chown(users, 0, pwd.getpwnam("nobody").pw_gid)  # as the setgid folder of the service does
     return text
 
 

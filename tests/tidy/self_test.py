@@ -29,6 +29,19 @@ GOOD = {
 }
 
 
+LIMITS_LIST = "tests/tidy/limits.txt"
+GOOD_LIMITS = "limit limits.a_max a.hits tests/unit/base/test_a.c:test_a\nfixed PN_A_MAX reply.too-long tests/t.smtp\n"
+LIMITS = {
+    "src/config/keys.def": SPDX + 'PN_INT(LIMITS, a_max, "1", "1", "2", "things", "help")\n'
+                                  'PN_BOOL(LIMITS, b, "no", "help")\n',
+    "src/base/a.c": SPDX + '#define PN_A_MAX 3\nstatic struct block b = { .scope = "a" };\n',
+    "include/postern/base/a.h": SPDX + "#define PN_A_COUNTERS(X) X(hits)\n",
+    "include/postern/smtp/reply_table.def": SPDX + 'PN_REPLY_ROW(TOO_LONG, 500, "5.5.2", "Too long", "too-long")\n',
+    "tests/unit/base/test_a.c": SPDX + "void test_a(void)\n{\n\tassert(counter(hits) == 1);\n}\n",
+    "tests/t.smtp": "S: 500 5.5.2 Too long\n",
+}
+
+
 def body(lines):
     return SPDX + "static int f(void)\n{\n" + "\t(void)0;\n" * (lines - 3) + "}\n"
 
@@ -82,6 +95,17 @@ BAD = [
     ("counters", "the counter misses is not in",
      {"include/postern/base/a.h": SPDX + "#define PN_A_COUNTERS(X) \\\n\tX(hits) X(misses)\n",
       "deploy/RUNBOOK.md": "`hits`\n"}),
+    ("limits", "limits.a_max is not in", {**LIMITS, LIMITS_LIST: "fixed PN_A_MAX reply.too-long tests/t.smtp\n"}),
+    ("limits", "PN_A_MAX is not in", {**LIMITS, LIMITS_LIST: GOOD_LIMITS.splitlines()[0] + "\n"}),
+    ("limits", "there is no counter a.misses", {**LIMITS, LIMITS_LIST: GOOD_LIMITS.replace("a.hits", "a.misses")}),
+    ("limits", "has no function test_b", {**LIMITS, LIMITS_LIST: GOOD_LIMITS.replace(":test_a", ":test_b")}),
+    ("limits", "there is no test tests/x.c", {**LIMITS, LIMITS_LIST: GOOD_LIMITS.replace("tests/t.smtp", "tests/x.c")}),
+    ("limits", "does not look at hits", {**LIMITS, LIMITS_LIST: GOOD_LIMITS,
+                                         "tests/unit/base/test_a.c": SPDX + "void test_a(void)\n{\n\tmisses();\n}\n"}),
+    ("limits", "does not look at too-long", {**LIMITS, LIMITS_LIST: GOOD_LIMITS, "tests/t.smtp": "S: 501 5.5.2 no\n"}),
+    ("limits", "no numeric key limits.b_max", {**LIMITS, LIMITS_LIST: GOOD_LIMITS + "setting limits.b_max because\n"}),
+    ("limits", "is there twice", {**LIMITS, LIMITS_LIST: GOOD_LIMITS + "setting limits.a_max because\n"}),
+    ("limits", "is not a row", {**LIMITS, LIMITS_LIST: GOOD_LIMITS + "setting limits.a_max\n"}),
     ("rfc", "should read like", {"src/base/a.c": SPDX + "/* RFC" + "5321 4.5.2 */\n"}),
     ("rfc", "should read like", {"src/base/a.c": SPDX + "/* RFC 5321, " + "section 4.5.2 */\n"}),
 ]
@@ -135,6 +159,10 @@ def sample_failures(checks):
             problems = list(checks[name](make_tree(folder, {**GOOD, **files}), None))
             if not any(wanted in p for p in problems):
                 yield f"{name}: does not see \"{wanted}\"; says {problems}"
+    with tempfile.TemporaryDirectory() as folder:
+        problems = list(checks["limits"](make_tree(folder, {**GOOD, **LIMITS, LIMITS_LIST: GOOD_LIMITS}), None))
+        if problems:
+            yield f"limits: complains about a good list: {problems}"
     for name in set(checks) - {n for n, _, _ in BAD} - {"link"}:
         yield f"{name}: has no bad sample"
 

@@ -22,12 +22,13 @@ sys.path.insert(0, HERE)
 
 import checks_files  # noqa: E402
 import checks_house  # noqa: E402
+import checks_limits  # noqa: E402
 import ratchet  # noqa: E402
 import rfc  # noqa: E402
 import self_test  # noqa: E402
 from tree import Tree  # noqa: E402
 
-CHECKS = {**checks_house.CHECKS, **checks_files.CHECKS, **ratchet.CHECKS, **rfc.CHECKS}
+CHECKS = {**checks_house.CHECKS, **checks_files.CHECKS, **checks_limits.CHECKS, **ratchet.CHECKS, **rfc.CHECKS}
 
 
 def run_checks(tree, names, build):

@@ -20,7 +20,7 @@ class Tree:
     def _walk(self):
         for folder, names, files in os.walk(self.root):
             names[:] = [n for n in names if n not in SKIPPED_FOLDERS]
-            for name in files:
+            for name in set(files) - {".git"}:  # a file in a worktree
                 path = os.path.join(folder, name)
                 if os.path.isfile(path) and not os.path.islink(path):
                     yield os.path.relpath(path, self.root)

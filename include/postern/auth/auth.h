@@ -67,7 +67,7 @@ void pn_auth_free(struct pn_auth *auth);
 size_t pn_auth_inflight(struct pn_auth *auth);
 /*
  * Checks a user file: every mistake goes to `report` (may be NULL) as one line "file:line: what;
- * remedy".
+ * remedy"; that nobody can log in is a warning there.
  * Returns how many.
  */
 int pn_auth_check_file(const char *path, FILE *report);

@@ -76,11 +76,13 @@ struct pn_config_upstream {
 	uint32_t connections_max;      /* of all relay workers together */
 	uint32_t messages_per_connection_max;
 	uint32_t pipeline_messages_max; /* sent before the first is answered */
+	uint32_t recipients_per_transaction_max;
 	uint32_t idle_timeout_s;
 	uint32_t connect_timeout_s;
 	uint32_t command_timeout_s;
 	uint32_t data_timeout_s;       /* progress while sending the body */
 	uint32_t final_reply_timeout_s;
+	uint32_t transaction_timeout_s; /* all of it */
 };
 
 struct pn_config {
@@ -139,6 +141,9 @@ struct pn_config {
 		uint32_t jitter_percent;
 		uint32_t lifetime_s;
 		uint32_t delay_notice_s;       /* 0 = none */
+		uint32_t host_first_s;         /* a host that failed is left alone */
+		uint32_t host_max_s;
+		uint32_t report_full_max_bytes;
 	} retry;
 	struct {
 		uint32_t sessions_max;
@@ -163,6 +168,7 @@ struct pn_config {
 		uint32_t drain_timeout_s;
 		uint32_t open_files_max;       /* 0 = raise to the hard limit */
 		uint32_t queue_ring_entries;
+		uint32_t relay_jobs_max;       /* of one relay worker */
 	} limits;
 	enum pn_config_line_endings line_endings;
 	struct {
@@ -231,7 +237,7 @@ struct pn_config_host {
 bool pn_config_address_parse(const char *text, struct pn_config_address *ret);
 bool pn_config_host_parse(const char *text, struct pn_config_host *ret);
 
-/* One key of the table, for documentation tests and for `postern check --defaults`. */
+/* One key of the table, for documentation tests. */
 struct pn_config_key {
 	const char *section; /* "" = top level */
 	const char *name;

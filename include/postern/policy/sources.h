@@ -33,7 +33,7 @@ void pn_sources_free(struct pn_sources *t);
 
 /*
  * A connection from `addr` arrived. OK: counted, *ret_ticket goes to pn_sources_leave later.
- * Limits of 0 mean no limit. Any thread.
+ * Limits of 0, or of more than 65534, mean no limit. Any thread.
  */
 enum pn_source_verdict pn_sources_enter(struct pn_sources *t, const struct sockaddr *addr,
 					uint32_t sessions_max, uint32_t per_minute_max,

@@ -69,20 +69,18 @@ struct pn_session_shared {
 	_Atomic uint32_t handshakes;
 };
 
+/* clang-format off */
 #define PN_SESSION_COUNTERS(X)                                                                     \
-	X(accepted)                                                                                \
-	X(accept_errors) X(accept_paused) X(sessions_open) X(sessions_closed)                      \
-		X(refused_sessions_max) X(refused_handshakes_max) X(refused_source_sessions) X(    \
-			refused_source_rate) X(sources_untracked) X(handshakes_full)               \
-			X(handshakes_resumed) X(handshakes_failed) X(handshake_timeouts) X(        \
-				starttls_injections) X(auth_ok) X(auth_failed) X(auth_tempfailed)  \
-				X(auth_delays) X(messages_accepted) X(messages_failed) X(          \
-					messages_rejected) X(recipients_accepted) X(content_bytes) \
-					X(senders_not_owned) X(spool_refusals) X(idle_timeouts)    \
-						X(data_timeouts) X(session_timeouts)               \
-							X(output_stalls) X(backlog_overflows)      \
-								X(protocol_closes) X(peer_resets)  \
-									X(drained)
+	X(accepted) X(accept_errors) X(accept_paused) X(sessions_open) X(sessions_closed)          \
+	X(refused_sessions_max) X(refused_handshakes_max) X(refused_source_sessions)               \
+	X(refused_source_rate) X(sources_untracked)                                                \
+	X(handshakes_full) X(handshakes_resumed) X(handshakes_failed) X(handshake_timeouts)        \
+	X(starttls_injections) X(auth_ok) X(auth_failed) X(auth_tempfailed) X(auth_delays)         \
+	X(messages_accepted) X(messages_failed) X(messages_rejected) X(recipients_accepted)        \
+	X(content_bytes) X(senders_not_owned) X(spool_refusals)                                    \
+	X(idle_timeouts) X(data_timeouts) X(session_timeouts) X(output_stalls) X(backlog_overflows) \
+	X(protocol_closes) X(peer_resets) X(drained) X(drain_timeouts) X(commit_waits)
+/* clang-format on */
 enum pn_session_counter {
 #define X(name) PN_SESSION_C_##name,
 	PN_SESSION_COUNTERS(X)

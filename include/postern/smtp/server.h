@@ -193,6 +193,8 @@ void pn_smtp_server_abort(struct pn_smtp_server *s, enum pn_reply reply, struct 
 bool pn_smtp_server_is_idle(const struct pn_smtp_server *s);
 bool pn_smtp_server_is_in_transaction(const struct pn_smtp_server *s);
 bool pn_smtp_server_is_receiving(const struct pn_smtp_server *s);       /* between DATA_BEGIN and DATA_END */
+/* the next octet is content, also of a message or a chunk that is refused already and only read to its end */
+bool pn_smtp_server_is_in_content(const struct pn_smtp_server *s);
 bool pn_smtp_server_is_authenticated(const struct pn_smtp_server *s);
 struct pn_slice pn_smtp_server_helo(const struct pn_smtp_server *s);    /* EHLO or HELO argument, empty before */
 bool pn_smtp_server_is_ehlo(const struct pn_smtp_server *s);            /* the last greeting was EHLO, not HELO */

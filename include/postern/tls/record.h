@@ -83,7 +83,7 @@ static inline size_t pn_record_pending(const struct pn_record *r)
 /*
  * Gives the borrowed input back before it is used up (the owner must pause and may not keep the
  * memory lent): returns how many octets at the end of the last input were not looked at, and
- * forgets them; the owner hands them in again later.
+ * forgets them; the owner hands them in again later. The plaintext that was given last ends here.
  */
 static inline size_t pn_record_take_back(struct pn_record *r)
 {

@@ -245,7 +245,11 @@ static void test_usage(void **state)
 {
 	(void)state;
 	assert_int_equal(run("", NULL), 64);
-	assert_non_null(strstr(err_text, "usage:"));
+	assert_non_null(strstr(err_text, "Usage:"));
+	assert_int_equal(run("", "--help", NULL), 0);
+	assert_non_null(strstr(out_text, "Usage: postern user add"));
+	assert_string_equal(err_text, "");
+	assert_int_equal(run("", "add", "--help", NULL), 0);
 	assert_int_equal(run("", "frobnicate", NULL), 64);
 	assert_int_equal(run("", "add", NULL), 64);
 	assert_int_equal(run("", "add", "a", "b", NULL), 64);

@@ -165,7 +165,7 @@ static void test_files_that_are_none(void **state)
 {
 	(void)state;
 	load_reports("none.conf", false, "/none.conf:1: cannot open /none.conf: No such file or directory; "
-	             "name a file that can be read\n");
+	             "begin with postern.conf.example (postern.conf(5)), or name a file with -c\n");
 	mkdir(path_of("folder"), 0700);
 	load_reports("folder", false, "/folder:1: /folder is not a regular file; name a file\n");
 	write_file("nul.conf", 0600, "node = 1\0\n", 10);
@@ -287,6 +287,26 @@ static void test_named_folders_and_accounts_are_looked_at(void **state)
 	load_reports(
 		"checked.conf", true,
 		"/checked.conf:9: there is no user no-such-user; make it: adduser --system --group no-such-user\n");
+	snprintf(text, sizeof(text), "control_socket = \"%s/no/such/control\"\n", dir);
+	put_checked(text);
+	load_reports("checked.conf", true,
+	             "/checked.conf:9: control_socket: the folder /no: No such file or directory; make it first\n");
+	snprintf(text, sizeof(text), "control_socket = \"%s/new/control\"\n", dir); /* made by the gateway */
+	put_checked(text);
+	load_reports("checked.conf", true, "");
+	if (geteuid() == 0) { /* then the worker becomes somebody else, who must be able to read the users */
+		chmod(dir, 0711);
+		chmod(path_of("users"), 0640);
+		assert_int_equal(chown(path_of("spool"), 65534, 65534), 0);
+		put_checked("run_user = nobody\n");
+		load_reports("checked.conf", true,
+		             "/checked.conf:7: user_file /users cannot be read by run_user nobody; "
+		             "chgrp nogroup /users && chmod 640 /users\n");
+		assert_int_equal(chown(path_of("users"), 0, 65534), 0);
+		load_reports("checked.conf", true, "");
+		assert_int_equal(chown(path_of("users"), 65534, 0), 0);
+		load_reports("checked.conf", true, "");
+	}
 	rmdir(path_of("spool"));
 	put("spool", "");
 	put_checked("");

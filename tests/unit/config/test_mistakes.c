@@ -130,6 +130,12 @@ static const struct {
 	  "test.conf:2: retry.first_s is more than retry.max_s; the first wait is the shortest: lower it\n"
 	  "test.conf:3: retry.delay_notice_s is not less than retry.lifetime_s; "
 	  "the message would have bounced: lower it, or write 0 for no notice\n" },
+	{ NULL, "retry { host_first_s = 10 host_max_s = 5 }",
+	  "test.conf:2: retry.host_first_s is more than retry.host_max_s; the first pause is the "
+	  "shortest: lower it\n" },
+	{ NULL, "limits { sessions_per_source_max = 65535 }",
+	  "test.conf:2: limits.sessions_per_source_max = 65535 is out of range; write a number of sessions from 0 to "
+	  "65534\n" },
 	{ NULL, "auth { failure_delay_ms = 10 failure_delay_max_ms = 9 }",
 	  "test.conf:2: auth.failure_delay_ms is more than auth.failure_delay_max_ms; the first delay is the "
 	  "shortest: lower it\n" },
@@ -219,6 +225,46 @@ static void test_each_mistake_has_its_words(void **state)
 	}
 }
 
+/* Each list with one item more than its key takes. */
+static void test_lists_have_their_lengths(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *before, *head, *tail, *after, *expected;
+		unsigned count;
+	} lists[] = {
+		{ "listener \"x\" { addresses = {", "\"127.0.0.1:", "\"", "} }",
+		  "addresses has 65 items; write 1 to 64 of them", 65 },
+		{ "upstream \"x\" { domains = { \"a.example\" } hosts = {", "\"h", ".example.org\"", "} }",
+		  "hosts has 17 items; write 0 to 16 of them", 17 },
+		{ "upstream \"x\" { hosts = { \"h\" } domains = {", "\"d", ".example.org\"", "} }",
+		  "domains has 4097 items; write 0 to 4096 of them", 4097 },
+		{ "io_uring { disable = {", "\"send-zc", NULL, "\" } }",
+		  "disable has 17 items; write 0 to 16 of them", 17 },
+	};
+
+	for (size_t i = 0; i < PN_ARRAY_SIZE(lists); i++) {
+		char *text = NULL, *report;
+		size_t len = 0;
+		FILE *out = open_memstream(&text, &len);
+		fprintf(out, "%s", lists[i].before);
+		for (unsigned n = 0; n < lists[i].count; n++) {
+			fprintf(out, "%s%s", n > 0 ? ", " : "", lists[i].head);
+			if (lists[i].tail)
+				fprintf(out, "%u%s", 1000 + n, lists[i].tail);
+			else if (n + 1 < lists[i].count)
+				fputc('"', out);
+		}
+		fprintf(out, "%s\n", lists[i].after);
+		(void)fclose(out);
+		assert_null(parse_with_report(text, &report));
+		if (!strstr(report, lists[i].expected))
+			fail_msg("%s is not in: %s", lists[i].expected, report);
+		free(report);
+		free(text);
+	}
+}
+
 static void test_every_mistake_is_reported(void **state)
 {
 	(void)state;
@@ -298,6 +344,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_each_mistake_has_its_words),
+		cmocka_unit_test(test_lists_have_their_lengths),
 		cmocka_unit_test(test_every_mistake_is_reported),
 		cmocka_unit_test(test_the_report_has_an_end),
 		cmocka_unit_test(test_sections_and_strings_have_limits),

@@ -204,6 +204,8 @@ static void settle(struct pn_config *c)
 		c->tls.handshake_timeout_s = c->limits.session_timeout_s;
 	if (c->retry.first_s > c->retry.max_s)
 		c->retry.first_s = c->retry.max_s;
+	if (c->retry.host_first_s > c->retry.host_max_s)
+		c->retry.host_first_s = c->retry.host_max_s;
 	if (c->retry.delay_notice_s >= c->retry.lifetime_s)
 		c->retry.delay_notice_s = 0;
 	if (c->auth.failure_delay_ms > c->auth.failure_delay_max_ms)

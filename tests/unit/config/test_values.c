@@ -241,7 +241,7 @@ static void test_defaults_follow_what_is_set(void **state)
 	struct pn_config *c = parse_fine(
 		LEAST "limits { sessions_max = 100 recipients_max = 100000 size_max_bytes = 64K "
 		      "session_timeout_s = 5 }"
-		      "retry { lifetime_s = 60 max_s = 10 } auth { failure_delay_max_ms = 5 }"
+		      "retry { lifetime_s = 60 max_s = 10 host_max_s = 3 } auth { failure_delay_max_ms = 5 }"
 		      "io_uring { sq_entries = 32768 } spool { inline_max_bytes = 16M segment_size_bytes = 64M }");
 	assert_int_equal(c->limits.handshakes_max, 100);
 	assert_int_equal(c->limits.transaction_memory_max_bytes, 100000 * 1024 + 65536);
@@ -249,16 +249,19 @@ static void test_defaults_follow_what_is_set(void **state)
 	assert_int_equal(c->tls.handshake_timeout_s, 5);
 	assert_int_equal(c->retry.delay_notice_s, 0);
 	assert_int_equal(c->retry.first_s, 10);
+	assert_int_equal(c->retry.host_first_s, 3);
 	assert_int_equal(c->auth.failure_delay_ms, 5);
 	assert_int_equal(c->io_uring.cq_entries, 32768);
 	assert_int_equal(c->spool.memory_max_bytes, 268435456);
 	pn_config_free(c);
 	c = parse_fine(
 		LEAST
-		"tls { handshake_timeout_s = 300 } retry { first_s = 86400 } auth { failure_delay_ms = 60000 }"
+		"tls { handshake_timeout_s = 300 } retry { first_s = 86400 host_first_s = 3600 }"
+		"auth { failure_delay_ms = 60000 }"
 		"io_uring { cq_entries = 128 } spool { inline_max_bytes = 16M segment_size_bytes = 64M }");
 	assert_int_equal(c->limits.session_timeout_s, 600);
 	assert_int_equal(c->retry.max_s, 86400);
+	assert_int_equal(c->retry.host_max_s, 3600);
 	assert_int_equal(c->auth.failure_delay_max_ms, 60000);
 	assert_int_equal(c->io_uring.sq_entries, 128);
 	pn_config_free(c);

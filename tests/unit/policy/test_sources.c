@@ -77,6 +77,22 @@ static void test_rate_is_limited_within_a_minute(void **state)
 	pn_sources_free(t);
 }
 
+/* 0 means any number, also where the slot can count no further. */
+static void test_no_limit_is_no_limit(void **state)
+{
+	(void)state;
+	struct pn_sources *t = pn_sources_new(64);
+	uint32_t k = 0;
+	for (uint64_t i = 0; i < 65535; i++) /* a new minute before the rate's field is full */
+		assert_int_equal(enter(t, "192.0.2.1", 0, 0, i * 10, &k), PN_SOURCE_OK);
+	assert_int_equal(enter(t, "192.0.2.1", 0, 0, 655350, &k), PN_SOURCE_UNTRACKED);
+	/* A limit holds as ever. */
+	assert_int_equal(enter(t, "192.0.2.1", 65534, 0, 655350, &k), PN_SOURCE_TOO_MANY_SESSIONS);
+	pn_sources_leave(t, k);
+	assert_int_equal(enter(t, "192.0.2.1", 0, 0, 655350, &k), PN_SOURCE_OK);
+	pn_sources_free(t);
+}
+
 static void test_full_table_admits_untracked_and_old_slots_are_reused(void **state)
 {
 	(void)state;
@@ -149,6 +165,7 @@ int main(void)
 		cmocka_unit_test(test_sessions_are_limited_per_source),
 		cmocka_unit_test(test_ipv6_counts_by_64_and_mapped_as_ipv4),
 		cmocka_unit_test(test_rate_is_limited_within_a_minute),
+		cmocka_unit_test(test_no_limit_is_no_limit),
 		cmocka_unit_test(test_full_table_admits_untracked_and_old_slots_are_reused),
 		cmocka_unit_test(test_counts_return_to_zero_under_threads),
 	};

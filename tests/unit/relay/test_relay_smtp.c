@@ -130,6 +130,7 @@ static void test_many_recipients_go_in_several_transactions(void **state)
 	harness_send(&f->h, &mail);
 	harness_wait(harness_messages(&f->h) == 0);
 	assert_int_equal(fake_server_count(&f->server), 3);
+	assert_int_equal(harness_counter(&f->h, "upstream", "transactions"), 3);
 	size_t total = 0;
 	for (size_t i = 0; i < 3; i++) {
 		assert_in_range(fake_message(&f->server, i)->rcpt_count, 1, 1000);

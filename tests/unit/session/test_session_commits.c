@@ -80,6 +80,7 @@ static void test_the_limit_holds(void **state)
 		was_reached = was_reached || (s->commit_count == 3 && s->wait == PN_WAIT_COMMIT);
 	}
 	assert_true(was_reached);
+	assert_true(h_counter(&h, commit_waits) > 0);
 	for (int i = 0; i < 4 * GROUP_MAX; i++)
 		assert_int_equal(c_reply(&c), 250);
 	c_close(&c, false);

@@ -109,6 +109,7 @@ static void test_stalled_transactions_are_cut(void **state)
 	h_until(&h, h.is_drained);
 	assert_true(h_is_empty(&h));
 	assert_int_equal(h.submitted, 0);
+	assert_int_equal(h_counter(&h, drain_timeouts), 2);
 	c_close(&data, false);
 	c_close(&reader, false);
 	h_stop(&h);

@@ -60,6 +60,38 @@ static void test_sources(void **state)
 	h_stop(&h);
 }
 
+static bool is_memory_short;
+/* The linker puts it in front of the real one (--wrap in CMakeLists.txt). */
+struct pn_session *__wrap_pn_session_new(struct pn_session_service *svc, const struct pn_listener *listener,
+					 int fd, const struct sockaddr_in6 *peer);
+struct pn_session *__real_pn_session_new(struct pn_session_service *svc, const struct pn_listener *listener,
+					 int fd, const struct sockaddr_in6 *peer);
+
+struct pn_session *__wrap_pn_session_new(struct pn_session_service *svc, const struct pn_listener *listener,
+					 int fd, const struct sockaddr_in6 *peer)
+{
+	return is_memory_short ? NULL : __real_pn_session_new(svc, listener, fd, peer);
+}
+
+/* RFC 5321 4.2, 4.3.2: a greeting is 220, 421 or 554. */
+static void test_no_memory_for_a_session(void **state)
+{
+	(void)state;
+	struct harness h;
+	struct client c;
+	h_init(&h);
+	h_start(&h);
+	is_memory_short = true;
+	refused(&h, H_STARTTLS, "421 4.3.1");
+	refused(&h, H_TLS, "");
+	is_memory_short = false;
+	assert_int_equal(h_sessions(&h), 0);
+	assert_int_equal(h_handshakes(&h), 0);
+	c_ready(&c, &h, H_TLS, true);
+	c_close(&c, false);
+	h_stop(&h);
+}
+
 static void test_handshakes_max(void **state)
 {
 	(void)state;
@@ -125,6 +157,55 @@ static void test_timeouts(void **state)
 	assert_int_equal(c_reply(&c), 220);
 	h_until(&h, (c_send(&c, "NOOP\r\n"), h_counter(&h, session_timeouts) == 1));
 	c_wait_over(&c);
+	c_close(&c, false);
+	h_stop(&h);
+}
+
+/* Sends lines for several times as long as data_timeout_ms. */
+static void dribble(struct client *c)
+{
+	uint64_t until_ms = pn_clock_mono_ms() + 1000;
+	while (pn_clock_mono_ms() < until_ms) {
+		c_send(c, "a line more\r\n");
+		h_turn(c->h);
+	}
+}
+
+/* A slow sender of what is refused already hears why, at the end, and may go on: it is no case for data_timeout. */
+static void test_refused_content_is_no_silence(void **state)
+{
+	(void)state;
+	struct harness h;
+	struct client c;
+	h_init(&h);
+	h.values.data_timeout_ms = 200;
+	h_start(&h);
+	c_ready(&c, &h, H_TLS, true);
+	c_cmd(&c, "MAIL FROM:<" H_USER ">", 250);
+	c_cmd(&c, "RCPT TO:<someone@example.net>", 250);
+	c_cmd(&c, "DATA", 354);
+	c_send(&c, "Subject: bare LF\n\r\n");
+	dribble(&c);
+	c_cmd(&c, ".", 550);
+	/* A refused chunk the same. */
+	c_send(&c, "BDAT 30 LAST\r\nsome of it");
+	h_until(&h, pn_smtp_server_is_in_content(&h_session(&h)->smtp));
+	c_send(&c, ", and all the rest\r\n");
+	assert_int_equal(c_reply(&c), 503);
+	assert_false(pn_smtp_server_is_in_content(&h_session(&h)->smtp));
+	assert_int_equal(h_counter(&h, data_timeouts), 0);
+	c_cmd(&c, "NOOP", 250);
+	/* Whoever stops is told so. */
+	h.values.data_timeout_ms = 100;
+	h_profile(&h);
+	c_close(&c, false);
+	c_ready(&c, &h, H_TLS, true);
+	c_cmd(&c, "MAIL FROM:<" H_USER ">", 250);
+	c_cmd(&c, "RCPT TO:<someone@example.net>", 250);
+	c_cmd(&c, "DATA", 354);
+	c_send(&c, "Subject: bare LF\n\r\n");
+	assert_int_equal(c_reply(&c), 421);
+	assert_int_equal(h_counter(&h, data_timeouts), 1);
 	c_close(&c, false);
 	h_stop(&h);
 }
@@ -263,7 +344,8 @@ int main(void)
 		cmocka_unit_test(test_sessions_max),   cmocka_unit_test(test_sources),
 		cmocka_unit_test(test_handshakes_max), cmocka_unit_test(test_timeouts),
 		cmocka_unit_test(test_failed_logins),  cmocka_unit_test(test_late_reader),
-		cmocka_unit_test(test_never_reader),
+		cmocka_unit_test(test_never_reader),   cmocka_unit_test(test_no_memory_for_a_session),
+		cmocka_unit_test(test_refused_content_is_no_silence),
 	};
 	return cmocka_run_group_tests(tests, tls_setup, tls_teardown);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* Inline messages: commit, read back from memory and from disk, recovery, abort, limits, rolling, damage. */
 #include "harness.h"
+#include "spool/writer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -259,6 +260,7 @@ static void test_memory_stays_under_its_limit(void **state)
 		assert_int_equal(h_check(&h, c[i].entry, 1000 + i), 0);
 	}
 	assert_true(spilled > 0 && refused < 100);
+	assert_true(pn_counter_get(&h.w->counters[PN_WRITER_C_spills]) > 0);
 	h_stop(&h);
 	h_start(&h);
 	assert_int_equal(h.count, 200 + 100 - refused);

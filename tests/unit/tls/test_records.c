@@ -217,6 +217,16 @@ static void test_scratch_is_wiped(void **state)
 	assert_int_equal(pn_record_open(server.record, &got, &client.in), PN_RECORD_WANT);
 	for (size_t i = 0; i < kept.len; i++)
 		assert_int_equal(kept.ptr[i], 0);
+	/* Nor when the owner pauses with input left. */
+	pn_buf_clear(&server.in);
+	end_send(&client, &server, text, sizeof(text) - 1);
+	end_send(&client, &server, text, sizeof(text) - 1);
+	pn_record_input(server.record, server.in.data, pn_buf_len(&server.in));
+	assert_int_equal(pn_record_open(server.record, &got, &client.in), PN_RECORD_OK);
+	assert_memory_equal(got.ptr, text, got.len);
+	assert_true(pn_record_take_back(server.record) > 0);
+	for (size_t i = 0; i < got.len; i++)
+		assert_int_equal(got.ptr[i], 0);
 	end_free(&client);
 	end_free(&server);
 }
