@@ -133,8 +133,8 @@ void pn_bench_run_failed(struct pn_bench_run *run, const struct pn_bench_failure
 			 uint64_t opened_ns, const char *fmt, ...) PN_PRINTF(4, 5);
 /* Goes round until nothing is open and nothing will come. 0 or -errno. */
 int pn_bench_run_drive(struct pn_bench_run *run) PN_MUST_CHECK;
-/* One short round of the loop and nothing else, for waiting. -EINTR after a signal. */
-int pn_bench_run_idle(struct pn_bench_run *run) PN_MUST_CHECK;
+/* One round of the loop of at most wait_ms, for waiting. -EINTR after a signal. */
+int pn_bench_run_idle(struct pn_bench_run *run, uint64_t wait_ms) PN_MUST_CHECK;
 bool pn_bench_run_is_interrupted(void);
 /* Prints the table, writes the JSON (`extra`, taken, is merged into it). The exit code. */
 int pn_bench_run_report(struct pn_bench_run *run, json_t *extra, bool is_good);
