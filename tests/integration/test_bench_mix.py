@@ -18,25 +18,38 @@ def play(g, sink, scenario, *options, code=0):
 
 
 
+# A busy machine may need longer for the first logins (password hashes are slow on purpose) than a short play lasts.
+DURATIONS = (6, 20, 60)
+
+
+def check_mix(report, stderr):
+    """The classes by name; every session has ended as it should, and every promise was kept."""
+    classes = {c["name"]: c for c in report["classes"]}
+    assert set(classes) == {"phone", "bulk", "open", "guesser", "slow", "hangup-in-data", "hangup-after-login",
+                            "hangup-after-greeting"}, classes
+    for name, c in classes.items():
+        assert c["wrong"] == c["dropped"] == 0 and c["as_expected"] == c["sessions"], (name, c, stderr)
+    for name in ("open", "guesser", "hangup-in-data", "hangup-after-login", "hangup-after-greeting"):
+        assert classes[name]["messages"] == 0, classes[name]
+    accepted = sum(c["messages"] for c in classes.values())
+    check_accounting(report, accepted=accepted, received=accepted, lost=0, duplicated=0, misdirected=0, unpromised=0)
+    return classes
+
+
 def test_a_mix_ends_as_it_is_meant_to():
     ports = free_ports(1)
     with gateway(ports[0], users=USERS) as g, Sink(g.dir, "--chunking", port=ports[0]) as sink:
-        report, r = play(g, sink, SOURCE / "bench/scenarios/test.mix", "--duration", 6, "--server-pid", g.process.pid)
-        classes = {c["name"]: c for c in report["classes"]}
-        assert set(classes) == {"phone", "bulk", "open", "guesser", "slow", "hangup-in-data", "hangup-after-login",
-                                "hangup-after-greeting"}, classes
-        for name, c in classes.items():
-            assert c["sessions"] > 0 and c["wrong"] == c["dropped"] == 0, (c, r.stderr)
-            assert c["as_expected"] == c["sessions"], (name, c)
-        for name in ("phone", "bulk", "slow"):
-            assert classes[name]["messages"] > 0 and classes[name]["message_p99_us"] > 0, classes[name]
-        for name in ("open", "guesser", "hangup-in-data", "hangup-after-login", "hangup-after-greeting"):
-            assert classes[name]["messages"] == 0, classes[name]
-        accepted = sum(c["messages"] for c in classes.values())
-        check_accounting(report, accepted=accepted, received=accepted, lost=0, duplicated=0, misdirected=0,
-                         unpromised=0,
-                         refused=classes["hangup-in-data"]["sessions"])
-        assert report["tls"]["handshakes_resumed"] > 0 and report["samples"], report["tls"]
+        for duration in DURATIONS:
+            report, r = play(g, sink, SOURCE / "bench/scenarios/test.mix", "--duration", duration, "--server-pid",
+                             g.process.pid)
+            classes = check_mix(report, r.stderr)
+            senders = [classes[name] for name in ("phone", "bulk", "slow")]
+            if all(c["sessions"] for c in classes.values()) and all(c["messages"] for c in senders) and \
+                    report["tls"]["handshakes_resumed"] and report["accounting"]["refused"]:
+                break
+        else:
+            raise AssertionError(f"some class never got so far: {classes}")
+        assert all(c["message_p99_us"] > 0 for c in senders) and report["samples"], senders
 
 
 def test_what_is_not_meant_to_be_fails_the_run():
@@ -45,9 +58,12 @@ def test_what_is_not_meant_to_be_fails_the_run():
         scenario = g.dir / "wrong.mix"
         # Such a sender is refused, which no class expects.
         scenario.write_text("[phone]\nrate = 5\n")
-        report, r = play(g, sink, scenario, "--duration", 1, "--from", "not an address", code=1)
-        assert report["classes"][0]["wrong"] > 0 and "phone: at MAIL" in r.stderr, r.stderr
-        assert report["is_good"] is False
+        for duration in DURATIONS:
+            report, r = play(g, sink, scenario, "--duration", duration, "--from", "not an address", code=1)
+            assert report["is_good"] is False
+            if report["classes"][0]["wrong"] > 0:
+                break
+        assert "phone: at MAIL" in r.stderr, r.stderr
 
 
 def test_mistakes_in_a_scenario_are_named():
