@@ -8,11 +8,15 @@
 #include "connection.h"
 
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+#include <postern/base/clock.h>
+
+/* With so much to be sent no further message is begun. */
+#define AHEAD_MAX_BYTES (256u * 1024)
 
 static void on_recv(struct pn_loop *loop, struct pn_op *op, int res);
 static void receive(struct pn_bench_conn *conn, uint8_t *data, size_t len);
@@ -76,7 +80,7 @@ static void on_finish_task(struct pn_loop *loop, struct pn_task *task)
 /* RFC 8446 6.1: close_notify before the end; a failed handshake has its alert in `next`. */
 static void send_last(struct pn_bench_conn *conn)
 {
-	if (conn->is_sending || conn->op_connect.is_inflight)
+	if (conn->is_sending || conn->op_connect.is_inflight || conn->is_abrupt)
 		return;
 	if (conn->record && !conn->tls)
 		(void)!pn_record_close(conn->record, &conn->next);
@@ -95,6 +99,7 @@ void pn_bench_conn_close(struct pn_bench_conn *conn)
 	conn->state = PN_BENCH_CONN_CLOSING;
 	pn_list_remove(&conn->flush_node);
 	pn_loop_timer_cancel(loop, &conn->timer);
+	pn_loop_timer_cancel(loop, &conn->read_timer);
 	pn_loop_cancel(loop, &conn->op_connect);
 	pn_loop_cancel(loop, &conn->op_recv);
 	pn_loop_cancel(loop, &conn->op_send);
@@ -103,36 +108,54 @@ void pn_bench_conn_close(struct pn_bench_conn *conn)
 	pn_loop_defer(loop, &conn->finish_task);
 }
 
-void pn_bench_conn_fail(struct pn_bench_conn *conn, const char *fmt, ...)
+static const char *stage_name(const struct pn_bench_conn *conn)
 {
-	va_list args;
+	if (conn->state == PN_BENCH_CONN_HANDSHAKE)
+		return "TLS handshake";
+	if (conn->state == PN_BENCH_CONN_CONNECTING)
+		return "connect";
+	return pn_bench_stage_name(pn_smtp_client_stage(conn->client));
+}
 
+static void fail(struct pn_bench_conn *conn, uint16_t code, const char *fmt, va_list args)
+{
 	if (conn->state == PN_BENCH_CONN_CLOSING || conn->state == PN_BENCH_CONN_CLOSED_STATE)
 		return;
-	va_start(args, fmt);
-	(void)vsnprintf(conn->failure_text, sizeof(conn->failure_text), fmt, args);
-	va_end(args);
+	conn->failure.code = code;
+	conn->failure.stage = stage_name(conn);
+	(void)vsnprintf(conn->failure.text, sizeof(conn->failure.text), fmt, args);
+	/* Nothing happens when it was the client that failed. */
+	pn_smtp_client_lost(conn->client, conn->failure.text);
 	conn->is_over = true;
 	conn->fn(conn, PN_BENCH_CONN_FAILED);
 	pn_bench_conn_close(conn);
 }
 
+void pn_bench_conn_fail(struct pn_bench_conn *conn, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	fail(conn, 0, fmt, args);
+	va_end(args);
+}
+
+static void refused(struct pn_bench_conn *conn, uint16_t code, const char *fmt, ...)
+	PN_PRINTF(3, 4);
+static void refused(struct pn_bench_conn *conn, uint16_t code, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	fail(conn, code, fmt, args);
+	va_end(args);
+}
+
 static void on_timer(struct pn_timer *timer)
 {
-	static const char *const stages[] = {
-		[PN_STAGE_CONNECT] = "connect", [PN_STAGE_GREETING] = "greeting",
-		[PN_STAGE_EHLO] = "EHLO",       [PN_STAGE_TLS] = "STARTTLS",
-		[PN_STAGE_AUTH] = "AUTH",       [PN_STAGE_MAIL] = "MAIL",
-		[PN_STAGE_RCPT] = "RCPT",       [PN_STAGE_DATA] = "DATA",
-		[PN_STAGE_BODY] = "content",
-	};
 	struct pn_bench_conn *conn = pn_container_of(timer, struct pn_bench_conn, timer);
-	const char *stage = conn->state == PN_BENCH_CONN_HANDSHAKE ? "TLS handshake"
-			    : conn->state == PN_BENCH_CONN_CONNECTING
-				    ? "connect"
-				    : stages[pn_smtp_client_stage(conn->client)];
 
-	pn_bench_conn_fail(conn, "no answer in time (%s)", stage);
+	pn_bench_conn_fail(conn, "no answer in time (%s)", stage_name(conn));
 }
 
 /* ---- TLS ---- */
@@ -183,6 +206,8 @@ static void start_tls(struct pn_bench_conn *conn)
 		return;
 	}
 	conn->state = PN_BENCH_CONN_HANDSHAKE;
+	if (conn->wants_resumption)
+		(void)pn_tls_conn_resume(conn->tls);
 	handshake(conn, PN_SLICE_NULL);
 }
 
@@ -209,8 +234,8 @@ static bool take_event(struct pn_bench_conn *conn, enum pn_smtp_client_event eve
 		break;
 	case PN_CLIENT_EV_FAILED:
 		why = pn_smtp_client_failure(conn->client);
-		pn_bench_conn_fail(conn, "%u %.*s", why->code, (int)why->text.len,
-				   (const char *)why->text.ptr);
+		refused(conn, why->code, "%u %.*s", why->code, (int)why->text.len,
+			(const char *)why->text.ptr);
 		return false;
 	case PN_CLIENT_EV_CLOSED:
 		if (conn->is_over)
@@ -286,8 +311,18 @@ static void on_recv(struct pn_loop *loop, struct pn_op *op, int res)
 		finish(conn);
 	else if (!op->is_inflight && res == -ENOBUFS)
 		pn_loop_recv_retry(loop, op, on_recv, conn->fd);
+	else if (!op->is_inflight && conn->read_delay_ms > 0)
+		pn_loop_timer_set(loop, &conn->read_timer, conn->read_delay_ms);
 	else if (!op->is_inflight)
 		pn_loop_recv(loop, op, on_recv, conn->fd);
+}
+
+/* A slow reader takes one buffer, and the next one later. */
+static void on_read_timer(struct pn_timer *timer)
+{
+	struct pn_bench_conn *conn = pn_container_of(timer, struct pn_bench_conn, read_timer);
+
+	pn_loop_recv_once(conn->endpoint->loop, &conn->op_recv, on_recv, conn->fd);
 }
 
 /* ---- out ---- */
@@ -375,7 +410,10 @@ static void on_connect(struct pn_loop *loop, struct pn_op *op, int res)
 		pn_bench_conn_fail(conn, "connect: %s", strerror(-res));
 		return;
 	}
-	pn_loop_recv(loop, &conn->op_recv, on_recv, conn->fd);
+	if (conn->read_delay_ms > 0)
+		pn_loop_recv_once(loop, &conn->op_recv, on_recv, conn->fd);
+	else
+		pn_loop_recv(loop, &conn->op_recv, on_recv, conn->fd);
 	if (conn->endpoint->is_implicit_tls) {
 		start_tls(conn);
 		return;
@@ -398,6 +436,7 @@ static void init(struct pn_bench_conn *conn)
 	conn->finish_task.fn = on_finish_task;
 	pn_list_init(&conn->flush_node);
 	pn_timer_init(&conn->timer, on_timer);
+	pn_timer_init(&conn->read_timer, on_read_timer);
 	pn_buf_init(&conn->plain, max);
 	pn_buf_init(&conn->next, max);
 	pn_buf_init(&conn->wire, max);
@@ -406,23 +445,25 @@ static void init(struct pn_bench_conn *conn)
 int pn_bench_conn_open(struct pn_bench_conn *conn)
 {
 	struct pn_bench_endpoint *e = conn->endpoint;
-	int one = 1;
 
 	PN_ASSERT(conn->state == PN_BENCH_CONN_CLOSED_STATE);
 	init(conn);
-	conn->is_greeted = conn->is_sending = conn->is_over = false;
-	conn->failure_text[0] = '\0';
-	conn->client = pn_smtp_client_new(&e->client, e->is_implicit_tls);
+	conn->is_greeted = conn->is_sending = conn->is_over = conn->is_abrupt = false;
+	conn->failure.text[0] = '\0';
+	conn->opened_ns = pn_clock_mono_ns();
+	conn->settings = conn->own_settings ? *conn->own_settings : e->client;
+	conn->settings.auth_user = conn->auth_user;
+	conn->settings.auth_password = conn->auth_password;
+	conn->settings.sasl = conn->sasl;
+	conn->client = pn_smtp_client_new(&conn->settings, e->is_implicit_tls);
 	if (!conn->client)
 		return -ENOMEM;
-	conn->fd = socket(e->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	conn->fd = pn_bench_endpoint_socket(e);
 	if (conn->fd < 0) {
-		int r = -errno;
 		pn_smtp_client_free(conn->client);
 		conn->client = NULL;
-		return r;
+		return conn->fd;
 	}
-	(void)setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	conn->state = PN_BENCH_CONN_CONNECTING;
 	restart_timer(conn);
 	pn_loop_connect(e->loop, &conn->op_connect, on_connect, conn->fd,
@@ -440,33 +481,67 @@ int pn_bench_conn_begin(struct pn_bench_conn *conn, struct pn_smtp_transaction *
 	return r;
 }
 
-int pn_bench_conn_body(struct pn_bench_conn *conn, struct pn_slice first, struct pn_slice second)
+bool pn_bench_conn_may_begin(const struct pn_bench_conn *conn)
 {
-	int r = pn_smtp_client_body(conn->client, first, &conn->plain);
+	return conn->state == PN_BENCH_CONN_SESSION && !conn->is_over &&
+	       pn_buf_len(&conn->plain) < AHEAD_MAX_BYTES && pn_smtp_client_may_begin(conn->client);
+}
 
-	if (r == 0)
-		r = pn_smtp_client_body(conn->client, second, &conn->plain);
+int pn_bench_conn_body(struct pn_bench_conn *conn, const struct pn_slice *pieces, size_t count)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < count; i++)
+		r = pn_smtp_client_body(conn->client, pieces[i], &conn->plain);
 	if (r == 0)
 		r = pn_smtp_client_body_end(conn->client, &conn->plain);
 	flush_later(conn);
 	return r;
 }
 
+int pn_bench_conn_body_some(struct pn_bench_conn *conn, struct pn_slice piece)
+{
+	restart_timer(conn);
+	flush_later(conn);
+	return pn_smtp_client_body(conn->client, piece, &conn->plain);
+}
+
+int pn_bench_conn_body_end(struct pn_bench_conn *conn)
+{
+	flush_later(conn);
+	return pn_smtp_client_body_end(conn->client, &conn->plain);
+}
+
+void pn_bench_conn_idle(struct pn_bench_conn *conn)
+{
+	pn_loop_timer_cancel(conn->endpoint->loop, &conn->timer);
+	if (pn_buf_len(&conn->plain) == 0)
+		pn_buf_free(&conn->plain);
+	if (pn_buf_len(&conn->next) == 0)
+		pn_buf_free(&conn->next);
+	if (!conn->is_sending)
+		pn_buf_free(&conn->wire);
+}
+
+void pn_bench_conn_noop(struct pn_bench_conn *conn)
+{
+	pn_smtp_client_noop(conn->client, &conn->plain);
+	restart_timer(conn);
+	flush_later(conn);
+}
+
 void pn_bench_conn_quit(struct pn_bench_conn *conn)
 {
 	conn->is_over = true;
+	restart_timer(conn);
 	pn_smtp_client_quit(conn->client, &conn->plain);
 	flush_later(conn);
 }
 
-const char *pn_bench_conn_failure(const struct pn_bench_conn *conn)
+void pn_bench_conn_hang_up(struct pn_bench_conn *conn)
 {
-	return conn->failure_text;
-}
-
-bool pn_bench_conn_is_in_doubt(const struct pn_bench_conn *conn)
-{
-	return conn->client && pn_smtp_client_is_in_doubt(conn->client);
+	conn->is_abrupt = true;
+	pn_bench_conn_close(conn);
 }
 
 void pn_bench_conn_deinit(struct pn_bench_conn *conn)

@@ -3,10 +3,9 @@
  * client_script.h - plays a written dialogue against the SMTP client: whole, octet by octet, and at
  * random cuts; all must go the same way.
  *
- * Steps: "S:line" the server says (CRLF added), "C:line" the client must say, "E:NAME" an event
- * must come, "G" begin the transaction, "G+" begin one more behind it, "!G" none may begin now,
- * "B:text" a piece of content (\n stands for CRLF), "END" of the content, "T" TLS has started,
- * "Q" quit, "L" the connection is lost.
+ * Steps: "S:line" the server says (CRLF added), "C:line" the client must say, "E:NAME" an event must come, "G"
+ * begin the transaction, "G+" begin one more behind it, "!G" none may begin now, "B:text" a piece of content (\n
+ * stands for CRLF), "END" of the content, "T" TLS has started, "Q" quit, "N" noop, "L" the connection is lost.
  */
 #ifndef PN_TESTS_CLIENT_SCRIPT_H
 #define PN_TESTS_CLIENT_SCRIPT_H

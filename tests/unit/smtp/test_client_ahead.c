@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The SMTP client's transactions back to back (RFC 2920 3.1, RFC 3030 4.2): the next one begins
- * behind the last octet of the one before, and each gets the replies that are its own.
+ * The SMTP client's transactions back to back (RFC 2920 3.1, RFC 3030 4.2): the next one begins behind the last
+ * octet of the one before, and each gets the replies that are its own.
  */
 #include <setjmp.h>
 #include <stdarg.h>

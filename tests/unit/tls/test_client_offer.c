@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-/* test_client_offer.c - a client that offers less than the policy has, and one that resumes with the tickets it got. */
+/*
+ * test_client_offer.c - a client that offers less than the policy has, and one that resumes with
+ * the tickets it got.
+ */
 #include "tls_support.h"
 
 #include <string.h>
