@@ -30,8 +30,7 @@ void pn_admin_usage(FILE *out, const char *command)
 		      "gateway not reachable\n",
 		      out);
 	else
-		fprintf(out, "Usage: postern %s [-c FILE | -s SOCKET]%s\n", command,
-			strcmp(command, "status") == 0 ? " [--json]" : "");
+		fprintf(out, "Usage: postern %s [-c FILE | -s SOCKET] [--json]\n", command);
 }
 
 static int connect_to(const char *path)
@@ -113,9 +112,6 @@ static int run(const char *path, const struct request *r)
 		fprintf(stderr, "postern: %s\n", error ? error : "refused");
 	} else if (r->print) {
 		r->print(stdout, answer);
-	} else if (strcmp(r->command, "reload") == 0) {
-		puts("asked for; the log says whether the new configuration was taken (postern "
-		     "check looks at it first)");
 	} else {
 		puts("done");
 	}
@@ -189,7 +185,7 @@ int pn_admin_cli(const char *path, int argc, char **argv)
 		if (code >= 0)
 			return code;
 		r.command = command;
-		r.print = strcmp(command, "status") == 0 ? pn_admin_print_status : NULL;
+		r.print = strcmp(command, "status") == 0 ? pn_admin_print_status : pn_admin_print_reload;
 		return run(path, &r);
 	}
 	const char *word = NULL;

@@ -181,10 +181,11 @@ static void job_part(struct pn_job *job)
 {
 	if (!job->part) {
 		/* The place that a parked message waited for is for that upstream, whatever else is owed. */
-		job->part = job->pool && !job->is_attempt && !job->is_cut && !job->is_outdated ? pn_job_reserved_part(job) : NULL;
+		bool is_open = !job->is_cut && !job->is_outdated;
+		job->part = job->pool && !job->is_attempt && is_open ? pn_job_reserved_part(job) : NULL;
 		if (!job->part) {
 			job_leave_pool(job);
-			job->part = job->is_cut || job->is_outdated ? NULL : pn_job_next_part(job);
+			job->part = is_open ? pn_job_next_part(job) : NULL;
 		}
 		if (!job->part) {
 			pn_job_go(job, PN_JOB_DECIDE);

@@ -66,7 +66,7 @@ struct pn_job_rcpt {
 
 /* Recipients for one transaction. */
 struct pn_part {
-	struct pn_pool *pool; /* of a part that is begun; of others until the worker swaps its pools (job->is_outdated) */
+	struct pn_pool *pool; /* valid for a part that is begun, for others until job->is_outdated */
 	uint16_t serial;      /* of the pool's upstream */
 	bool is_done;
 	bool is_replaced;     /* a reload has retired the pool */

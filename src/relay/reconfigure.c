@@ -3,9 +3,10 @@
  * reconfigure.c - new settings while serving: everything is made first, then each worker swaps between two
  * of its tasks.
  *
- * What has not changed keeps its pool: connections, health, parked entries. Another pool is retired: its transactions go
- * on to their end with the settings they began with, everything else of it ends, and what it held is routed anew. The
- * caller waits until every worker has swapped, so nobody looks at the old setup after that.
+ * What has not changed keeps its pool: connections, health, parked entries. Another pool is retired: its
+ * transactions go on to their end with the settings they began with, everything else of it ends, and what
+ * it held is routed anew. The caller waits until every worker has swapped, so nobody looks at the old setup
+ * after that.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -155,8 +156,8 @@ static void times_init(struct times *t, const struct worker_change *c)
 	}
 }
 
-/* Messages that an upstream of before could not take are tried with what is there now; no wait is longer than the new
- * schedule has. */
+/* Messages that an upstream of before could not take are tried with what is there now; no wait is longer
+ * than the new schedule has. */
 static void times_update(struct pn_spool_entry *e, void *ctx)
 {
 	const struct times *t = ctx;

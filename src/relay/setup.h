@@ -35,8 +35,8 @@ struct pn_setup {
 	struct pn_arena arena;
 };
 
-/* Checks and copies. Upstreams (and Maildirs) that `old` (or NULL) has too are shared with it. Maildir folders are made
- * and opened; blocking. 0, or -errno with err. */
+/* Checks and copies. Upstreams (and Maildirs) that `old` (or NULL) has too are shared with it. Maildir
+ * folders are made and opened; blocking. 0, or -errno with err. */
 int pn_setup_new(const struct pn_relay_settings *settings, const struct pn_setup *old, struct pn_setup **ret,
                  struct pn_error *err) PN_MUST_CHECK;
 /* Nobody looks at it any more; NULL is fine. */

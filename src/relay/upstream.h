@@ -84,7 +84,8 @@ struct pn_pool *pn_pool_new(struct pn_worker *worker, struct pn_upstream *upstre
 void pn_pool_start(struct pn_pool *pool);
 /* Works out the shares in the worker's jobs and in the upstream's connections. */
 void pn_pool_size(struct pn_pool *pool, size_t upstream_count);
-/* Before pn_pool_start: takes over what `old`, of the same name, has counted, and what it knows of hosts that both have. */
+/* Before pn_pool_start: takes over what `old`, of the same name, has counted, and what it knows of hosts that
+ * both have. */
 void pn_pool_follow(struct pn_pool *pool, struct pn_pool *old);
 /* Says goodbye on idle connections, gives up those that are being made, sends those who wait away. Its parked
  * entries are the caller's. Transactions go on. */

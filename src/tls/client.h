@@ -8,6 +8,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
+#include <postern/tls/crypto.h>
 #include <postern/tls/tls.h>
 
 struct pn_tls_client {
@@ -15,6 +16,7 @@ struct pn_tls_client {
 	SSL_CTX *ctx;
 	X509_STORE *roots; /* NULL: nothing can be verified */
 	bool is_verify_required;
+	uint8_t roots_digest[PN_SHA256_LEN]; /* of the PEM text */
 };
 
 /* verify.c: BoringSSL's question whether the peer's certificate will do. */

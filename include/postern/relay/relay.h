@@ -103,8 +103,8 @@ struct pn_relay_settings {
 	size_t upstream_count;               /* 1..PN_RELAY_UPSTREAMS_MAX */
 };
 
-/* Checks the settings and copies them with all they point to (but `cpus`: borrowed until pn_relay_start returns), makes
- * Maildir folders. The spool is borrowed. 0, or -errno with err. */
+/* Checks the settings and copies them with all they point to (but `cpus`: borrowed until pn_relay_start
+ * returns), makes Maildir folders. The spool is borrowed. 0, or -errno with err. */
 int pn_relay_new(const struct pn_relay_settings *settings, struct pn_spool *spool, struct pn_relay **ret,
                  struct pn_error *err) PN_MUST_CHECK;
 /* Makes the threads; returns when each of them serves. 0, or -errno with err (all threads are gone
@@ -123,14 +123,14 @@ void pn_relay_stop(struct pn_relay *relay, uint64_t deadline_ms);
 void pn_relay_free(struct pn_relay *relay);
 
 /*
- * New settings while serving, in two steps, both on the thread that called pn_relay_start. Workers, CPUs, features and
- * the queue's size stay as they are. The first step checks and makes everything, also Maildir folders, and changes
- * nothing: 0, or -errno with err. Blocking.
+ * New settings while serving, in two steps, both on the thread that called pn_relay_start. Workers,
+ * CPUs, features and the queue's size stay as they are. The first step checks and makes everything,
+ * also Maildir folders, and changes nothing: 0, or -errno with err. Blocking.
  *
- * The second takes the change, cannot fail, and returns when every worker has swapped. An upstream whose settings are the
- * same (tls_client: the same object) keeps its connections; those of others finish their transactions and end. Deferred
- * messages of others, and all of them when the routes differ, are due at once; no wait is longer than the new schedule's
- * longest.
+ * The second takes the change, cannot fail, and returns when every worker has swapped. An upstream
+ * whose settings are the same (tls_client: the same object) keeps its connections; those of others
+ * finish their transactions and end. Deferred messages of others, and all of them when the routes
+ * differ, are due at once; no wait is longer than the new schedule's longest.
  */
 struct pn_relay_change;
 int pn_relay_change_new(struct pn_relay *relay, const struct pn_relay_settings *settings,

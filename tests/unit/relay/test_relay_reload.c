@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* New settings while serving: who gets which message, what goes on, what ends; and that nothing is lost or sent twice. */
+/* New settings while serving: who gets which message, what goes on, what ends; and that nothing is lost or
+ * sent twice. */
 #include "relay_harness.h"
 
 #include <errno.h>
