@@ -37,12 +37,12 @@ int pn_file_read(const char *path, size_t max_bytes, uint8_t **ret, size_t *ret_
 
 /* ---- handover.c: what the parent gives to the worker, at start and at each reload ---- */
 #define PN_HANDOVER_LISTENERS_MAX 126
-#define PN_HANDOVER_FDS_MAX (PN_HANDOVER_LISTENERS_MAX + 2)
-#define PN_HANDOVER_BLOBS_MAX (2 * PN_CONFIG_CERTIFICATES_MAX + 2 * PN_CONFIG_UPSTREAMS_MAX + 3)
+#define PN_HANDOVER_FDS_MAX       (PN_HANDOVER_LISTENERS_MAX + 2)
+#define PN_HANDOVER_BLOBS_MAX     (2 * PN_CONFIG_CERTIFICATES_MAX + 2 * PN_CONFIG_UPSTREAMS_MAX + 3)
 
 struct pn_handover_blob {
-	/* "config", a path that the configuration names; of a reload also "asked" (which `postern reload` it answers) and
-	 * "needs_restart" (a key in each line) */
+	/* "config", a path that the configuration names; of a reload also "asked" (which `postern reload`
+	 * it answers) and "needs_restart" (a key in each line) */
 	char *name;
 	uint8_t *data;
 	size_t len;
@@ -51,7 +51,8 @@ struct pn_handover_blob {
 struct pn_handover {
 	struct pn_handover_blob *blobs;
 	size_t blob_count;
-	int fds[PN_HANDOVER_FDS_MAX]; /* the control socket, then listening sockets in config order */
+	/* The control socket, log.file if there is one, listening sockets in config order. */
+	int fds[PN_HANDOVER_FDS_MAX];
 	size_t fd_count;
 };
 
@@ -80,7 +81,8 @@ struct pn_listen_socket {
 	int fd;
 };
 struct pn_listen_sockets {
-	struct pn_listen_socket items[PN_HANDOVER_LISTENERS_MAX]; /* in config order: address by address, loop by loop */
+	struct pn_listen_socket items
+		[PN_HANDOVER_LISTENERS_MAX]; /* in config order: address by address, loop by loop */
 	size_t count;
 };
 /*
@@ -105,6 +107,8 @@ struct pn_identity {
  * -1 with err. */
 int pn_identity_find(const struct pn_config *c, struct pn_identity *ret,
 		     struct pn_error *err) PN_MUST_CHECK;
+/* Opens log.file to append, as that user. -1 with err; -1 without when none is configured. */
+int pn_log_file_open(const struct pn_config *c, const struct pn_identity *id, struct pn_error *err);
 int pn_privileges_drop(const struct pn_identity *id, struct pn_error *err) PN_MUST_CHECK;
 /* Makes `path` (one level) with owner and mode when missing and we may; a directory that the
  * service cannot write is an error with its remedy. */
@@ -117,8 +121,7 @@ uint64_t pn_open_files_raise(uint64_t wanted);
 /* Landlock and seccomp for the worker: files only below the given places, no new programs, no
  * tracing, no mounts. What the kernel lacks is logged, never fatal. */
 struct pn_sandbox {
-	const char
-		*writable[PN_RELAY_UPSTREAMS_MAX + 2]; /* directories: every Maildir, spool, log */
+	const char *writable[PN_RELAY_UPSTREAMS_MAX + 1]; /* directories: every Maildir, spool */
 	size_t writable_count;
 	const char *readable[32]; /* directories or files */
 	size_t readable_count;

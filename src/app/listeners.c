@@ -165,12 +165,13 @@ static struct activation activation_read(void)
 }
 
 /* The one that is open already; its queue gets the length that is asked for now. */
-static int take_open(const struct pn_listen_sockets *before, const struct pn_config_listener *l, const char *address,
-		     uint32_t copy)
+static int take_open(const struct pn_listen_sockets *before, const struct pn_config_listener *l,
+		     const char *address, uint32_t copy)
 {
 	for (size_t i = 0; before && i < before->count; i++) {
 		const struct pn_listen_socket *s = &before->items[i];
-		if (strcmp(s->address, address) != 0 || s->copy != copy || s->is_reuseport != l->reuseport)
+		if (strcmp(s->address, address) != 0 || s->copy != copy ||
+		    s->is_reuseport != l->reuseport)
 			continue;
 		if (listen(s->fd, (int)l->backlog) == 0)
 			return s->fd;
@@ -178,8 +179,8 @@ static int take_open(const struct pn_listen_sockets *before, const struct pn_con
 	return -1;
 }
 
-static void add(struct pn_listen_sockets *ret, const struct pn_config_listener *l, const char *address, uint32_t copy,
-	       int fd)
+static void add(struct pn_listen_sockets *ret, const struct pn_config_listener *l,
+		const char *address, uint32_t copy, int fd)
 {
 	struct pn_listen_socket *s = &ret->items[ret->count];
 	s->fd = fd;
@@ -190,7 +191,8 @@ static void add(struct pn_listen_sockets *ret, const struct pn_config_listener *
 }
 
 static int open_listener(const struct pn_config_listener *l, uint32_t copies, struct activation *a,
-			 const struct pn_listen_sockets *before, struct pn_listen_sockets *ret, struct pn_error *err)
+			 const struct pn_listen_sockets *before, struct pn_listen_sockets *ret,
+			 struct pn_error *err)
 {
 	const char *name = l->systemd_name[0] != '\0' ? l->systemd_name : l->name;
 	for (size_t i = 0; i < l->address_count; i++) {
@@ -224,13 +226,14 @@ void pn_listeners_close(struct pn_listen_sockets *set, const struct pn_listen_so
 {
 	while (set->count > 0) {
 		int fd = set->items[--set->count].fd;
-		if (!has_socket(but, fd) && !has_socket(set, fd)) /* systemd's is there several times */
+		if (!has_socket(but, fd) &&
+		    !has_socket(set, fd)) /* systemd's is there several times */
 			(void)close(fd);
 	}
 }
 
-int pn_listeners_open(const struct pn_config *c, const struct pn_listen_sockets *before, struct pn_listen_sockets *ret,
-		      struct pn_error *err)
+int pn_listeners_open(const struct pn_config *c, const struct pn_listen_sockets *before,
+		      struct pn_listen_sockets *ret, struct pn_error *err)
 {
 	/* The numbers of systemd's sockets are theirs at the start only. */
 	struct activation a = before ? (struct activation){ 0 } : activation_read();
@@ -238,7 +241,8 @@ int pn_listeners_open(const struct pn_config *c, const struct pn_listen_sockets 
 	ret->count = 0;
 	for (size_t i = 0; i < c->listener_count && rc == 0; i++) {
 		const struct pn_config_listener *l = &c->listeners[i];
-		rc = open_listener(l, l->reuseport ? pn_app_loop_count(c) : 1, &a, before, ret, err);
+		rc = open_listener(l, l->reuseport ? pn_app_loop_count(c) : 1, &a, before, ret,
+				   err);
 	}
 	if (rc != 0)
 		pn_listeners_close(ret, before);

@@ -86,14 +86,19 @@ static int prepare(struct parent *p, struct pn_error *err)
 	    pn_directory_prepare(c->spool.path, 0700, &p->identity, err) != 0 ||
 	    pn_parent_maildirs_prepare(p, c, err) != 0)
 		return -1;
+	int log_fd = pn_log_file_open(c, &p->identity, err);
+	if (log_fd < 0 && c->log.file[0] != '\0')
+		return -1;
+	if (log_fd >= 0)
+		(void)close(log_fd); /* each hand-over opens it anew */
 	char *copy = strdup(c->control_socket);
 	int rc = copy ? pn_directory_prepare(dirname(copy), 0755, &(struct pn_identity){ 0 }, err)
 		      : -1;
 	free(copy);
 	if (rc != 0 || pn_listeners_open(c, NULL, &p->sockets, err) != 0)
 		return -1;
-	p->control_fd = pn_control_socket_open(c->control_socket,
-					       p->identity.is_set ? p->identity.gid : (gid_t)-1, err);
+	p->control_fd = pn_control_socket_open(
+		c->control_socket, p->identity.is_set ? p->identity.gid : (gid_t)-1, err);
 	return p->control_fd < 0 ? -1 : 0;
 }
 
@@ -260,6 +265,14 @@ static int supervise(struct parent *p)
 	}
 }
 
+void pn_parent_log_configure(const struct pn_config *c)
+{
+	bool is_json = c->log.format == PN_CONFIG_LOG_JSON;
+	struct pn_log_settings log = { .format = is_json ? PN_LOG_JSON : PN_LOG_LOGFMT,
+				       .level_min = PN_LOG_INFO };
+	pn_log_configure(&log);
+}
+
 int pn_parent_run(const char *config_path)
 {
 	struct parent p = { .config_path = config_path, .sock = -1 };
@@ -272,11 +285,7 @@ int pn_parent_run(const char *config_path)
 			config_path, config_path);
 		return PN_EXIT_CONFIG;
 	}
-	struct pn_log_settings log = { .format = p.config->log.format == PN_CONFIG_LOG_JSON
-							 ? PN_LOG_JSON
-							 : PN_LOG_LOGFMT,
-				       .level_min = PN_LOG_INFO };
-	pn_log_configure(&log);
+	pn_parent_log_configure(p.config);
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* it holds private keys for a moment */
 	p.signal_fd = signals_open();
 	int code = p.signal_fd < 0 ? worker_failed("signals") : PN_EXIT_OK;

@@ -27,14 +27,19 @@ struct parent {
 	uint64_t started_ms;
 };
 
+/* The parent's own lines: the format of the configuration, on stderr. */
+void pn_parent_log_configure(const struct pn_config *c);
 /* Reads the configuration again and hands it over; later when that cannot be done now. */
 void pn_parent_reload(struct parent *p);
 /* The worker took what was handed over, or did not (or is gone). */
 void pn_parent_reload_answered(struct parent *p, bool is_taken);
-/* Everything that the configuration names, and descriptors, to the worker. `labels` is NULL at the start. 0 or -1 with err. */
-int pn_parent_hand_over(const struct parent *p, const struct pn_config *c, const struct pn_listen_sockets *sockets,
-			const char *labels, struct pn_error *err);
+/* Everything that the configuration names, and descriptors, to the worker. `labels` is NULL at the
+ * start. 0 or -1 with err. */
+int pn_parent_hand_over(const struct parent *p, const struct pn_config *c,
+			const struct pn_listen_sockets *sockets, const char *labels,
+			struct pn_error *err);
 /* Makes the Maildirs that the configuration names. 0 or -1 with err. */
-int pn_parent_maildirs_prepare(const struct parent *p, const struct pn_config *c, struct pn_error *err);
+int pn_parent_maildirs_prepare(const struct parent *p, const struct pn_config *c,
+			       struct pn_error *err);
 
 #endif

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <postern/base/log.h>
 
@@ -15,7 +16,8 @@
 
 #define REFUSAL_MAX_BYTES 16384
 
-int pn_parent_maildirs_prepare(const struct parent *p, const struct pn_config *c, struct pn_error *err)
+int pn_parent_maildirs_prepare(const struct parent *p, const struct pn_config *c,
+			       struct pn_error *err)
 {
 	for (size_t i = 0; i < c->upstream_count; i++) {
 		if (c->upstreams[i].kind == PN_CONFIG_UPSTREAM_MAILDIR &&
@@ -29,7 +31,8 @@ int pn_parent_maildirs_prepare(const struct parent *p, const struct pn_config *c
 static void refuse(const struct parent *p, const char *why)
 {
 	char text[REFUSAL_MAX_BYTES + 32];
-	int len = snprintf(text, sizeof(text), "N%llu\n%.*s", (unsigned long long)p->asked, REFUSAL_MAX_BYTES, why);
+	int len = snprintf(text, sizeof(text), "N%llu\n%.*s", (unsigned long long)p->asked,
+			   REFUSAL_MAX_BYTES, why);
 	if (len > 0)
 		(void)send(p->sock, text, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
@@ -46,8 +49,10 @@ static struct pn_config *load(const struct parent *p)
 	if (report)
 		fputs(report, stderr);
 	if (!c) {
-		pn_logf(PN_LOG_ERROR, "reload", "%s has mistakes (see above); nothing changed", p->config_path);
-		refuse(p, report && *report ? report : "the configuration has mistakes; nothing changed");
+		pn_logf(PN_LOG_ERROR, "reload", "%s has mistakes (see above); nothing changed",
+			p->config_path);
+		refuse(p, report && *report ? report
+					    : "the configuration has mistakes; nothing changed");
 	}
 	free(report);
 	return c;
@@ -59,7 +64,8 @@ static void add_label(const char *label, void *ctx)
 }
 
 /* Gives c what only a restart can change; *ret_labels (to be freed) has a line for each key that the file changes. */
-static int keep(const struct parent *p, struct pn_config *c, char **ret_labels, struct pn_error *err)
+static int keep(const struct parent *p, struct pn_config *c, char **ret_labels,
+		struct pn_error *err)
 {
 	size_t size = 0;
 	FILE *stream = open_memstream(ret_labels, &size);
@@ -82,7 +88,8 @@ static void warn(const char *labels)
 			len += (size_t)snprintf(line + len, 3, ", ");
 	}
 	line[len] = '\0';
-	pn_logf(PN_LOG_WARN, "reload", "needs a restart and keeps its old value until then: %s", line);
+	pn_logf(PN_LOG_WARN, "reload", "needs a restart and keeps its old value until then: %s",
+		line);
 }
 
 static int add_notes(const struct parent *p, struct pn_handover *h, const char *labels)
@@ -90,13 +97,22 @@ static int add_notes(const struct parent *p, struct pn_handover *h, const char *
 	char asked[24];
 	int len = snprintf(asked, sizeof(asked), "%llu", (unsigned long long)p->asked);
 	int rc = pn_handover_add(h, "asked", (const uint8_t *)asked, (size_t)len);
-	return rc == 0 ? pn_handover_add(h, "needs_restart", (const uint8_t *)labels, strlen(labels)) : rc;
+	return rc == 0 ? pn_handover_add(h, "needs_restart", (const uint8_t *)labels,
+					 strlen(labels))
+		       : rc;
 }
 
-int pn_parent_hand_over(const struct parent *p, const struct pn_config *c, const struct pn_listen_sockets *sockets,
-			const char *labels, struct pn_error *err)
+int pn_parent_hand_over(const struct parent *p, const struct pn_config *c,
+			const struct pn_listen_sockets *sockets, const char *labels,
+			struct pn_error *err)
 {
 	struct pn_handover h = { .fds = { p->control_fd }, .fd_count = 1 };
+	/* A new descriptor each time: the file may have been rotated. */
+	int log_fd = pn_log_file_open(c, &p->identity, err);
+	if (log_fd >= 0)
+		h.fds[h.fd_count++] = log_fd;
+	else if (c->log.file[0] != '\0')
+		return -1;
 	for (size_t i = 0; i < sockets->count; i++)
 		h.fds[h.fd_count++] = sockets->items[i].fd;
 	int rc = pn_handover_collect(&h, c, err);
@@ -105,6 +121,8 @@ int pn_parent_hand_over(const struct parent *p, const struct pn_config *c, const
 	if (rc == 0 && (rc = pn_handover_send(p->sock, &h)) != 0)
 		rc = pn_error_set(err, "hand-over: %s", strerror(-rc));
 	pn_handover_clear(&h);
+	if (log_fd >= 0)
+		(void)close(log_fd);
 	return rc;
 }
 
@@ -157,6 +175,7 @@ void pn_parent_reload_answered(struct parent *p, bool is_taken)
 		pn_listeners_close(&p->sockets, &p->pending_sockets);
 		p->sockets = p->pending_sockets;
 		p->pending_sockets.count = 0;
+		pn_parent_log_configure(p->config);
 	} else {
 		pn_config_free(p->pending);
 		pn_listeners_close(&p->pending_sockets, &p->sockets);

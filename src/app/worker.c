@@ -69,19 +69,23 @@ static enum pn_log_class log_level(enum pn_config_log_level level)
 	return PN_LOG_INFO;
 }
 
+void pn_worker_log_values(const struct pn_config *c, struct pn_handover *h,
+			  struct pn_log_settings *ret)
+{
+	*ret = (struct pn_log_settings){
+		.format = c->log.format == PN_CONFIG_LOG_JSON ? PN_LOG_JSON : PN_LOG_LOGFMT,
+		.level_min = log_level(c->log.level),
+		.fd = c->log.file[0] != '\0' ? pn_worker_take_fd(h, 1) : -1,
+		.ring_slots = c->log.ring_slots
+	};
+}
+
 static int start_log(struct worker *w, struct pn_error *err)
 {
-	const struct pn_config *c = w->config;
-	struct pn_log_settings s = { .format = c->log.format == PN_CONFIG_LOG_JSON ? PN_LOG_JSON
-										   : PN_LOG_LOGFMT,
-				     .level_min = log_level(c->log.level),
-				     .path = c->log.file,
-				     .ring_slots = c->log.ring_slots };
+	struct pn_log_settings s;
+	pn_worker_log_values(w->config, &w->handover, &s);
 	int rc = pn_log_start(&s);
-	return rc == 0 ? 0
-		       : pn_error_set(err, "log: %s: %s",
-				      c->log.file[0] != '\0' ? c->log.file : "stderr",
-				      strerror(-rc));
+	return rc == 0 ? 0 : pn_error_set(err, "log: %s", strerror(-rc));
 }
 
 struct pn_config *pn_worker_config_from(const struct pn_handover *h, struct pn_error *err)
@@ -106,7 +110,7 @@ static void log_certificate_warnings(const struct pn_tls_server *server)
 }
 
 struct pn_session_profile *pn_worker_profile_new(struct worker *w, const struct pn_config *c,
-					       const struct pn_handover *h, struct pn_error *err)
+						 const struct pn_handover *h, struct pn_error *err)
 {
 	struct pn_session_profile values;
 	pn_app_profile_values(c, &values);
@@ -159,8 +163,6 @@ static void sandbox(struct worker *w)
 		if (c->upstreams[i].kind == PN_CONFIG_UPSTREAM_MAILDIR)
 			s.writable[s.writable_count++] = c->upstreams[i].maildir;
 	}
-	if (c->log.file[0] != '\0')
-		s.writable[s.writable_count++] = parent_of(c->log.file);
 	static const char *const readable[] = {
 		"/etc/resolv.conf",    "/run/systemd/resolve",   "/etc/hosts",
 		"/etc/nsswitch.conf",  "/etc/services",          "/etc/localtime",
@@ -235,7 +237,8 @@ static int start(struct worker *w, const struct pn_identity *id, pid_t parent_pi
 	if (pn_app_settings_make(&w->settings, w->config, &w->handover, NULL, err) != 0)
 		return -1;
 	w->control_fd = pn_worker_take_fd(&w->handover, 0);
-	w->listeners = pn_worker_listeners_new(w->config, w->settings.loop_count, &w->handover, NULL, err);
+	w->listeners =
+		pn_worker_listeners_new(w->config, w->settings.loop_count, &w->handover, NULL, err);
 	if (w->control_fd < 0 || !w->listeners)
 		return -1;
 	w->tickets = pn_tls_tickets_new(w->config->tls.ticket_key_lifetime_s);

@@ -7,6 +7,8 @@
 
 #include <postern/admin/admin.h>
 
+#include <postern/base/log.h>
+
 #include "app.h"
 
 /* Between `postern reload` (admin thread) and the main thread. Under the lock. */
@@ -59,6 +61,9 @@ struct worker {
 struct pn_config *pn_worker_config_from(const struct pn_handover *h, struct pn_error *err);
 struct pn_session_profile *pn_worker_profile_new(struct worker *w, const struct pn_config *c,
 						 const struct pn_handover *h, struct pn_error *err);
+/* Takes the log's descriptor from the hand-over. */
+void pn_worker_log_values(const struct pn_config *c, struct pn_handover *h,
+			  struct pn_log_settings *ret);
 /* One octet to the parent. */
 void pn_worker_say(struct worker *w, char c);
 
@@ -67,8 +72,10 @@ void pn_worker_say(struct worker *w, char c);
 int pn_worker_take_fd(struct pn_handover *h, size_t index);
 /* Of the handed-over descriptors, taking those that are new; what `before` (or NULL) has with the same socket, name and
  * TLS is used again. NULL with err. */
-struct pn_listener_set *pn_worker_listeners_new(const struct pn_config *c, uint32_t loop_count, struct pn_handover *h,
-						const struct pn_listener_set *before, struct pn_error *err);
+struct pn_listener_set *pn_worker_listeners_new(const struct pn_config *c, uint32_t loop_count,
+						struct pn_handover *h,
+						const struct pn_listener_set *before,
+						struct pn_error *err);
 
 /* ---- worker_limits.c ---- */
 /* Takes over what is in force now. Main thread. */

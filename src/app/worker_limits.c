@@ -39,14 +39,13 @@ size_t pn_worker_limits(void *ctx, struct pn_admin_limit *out, size_t max)
 		{ "limits.output_buffer_max_bytes", w->live.output_buffer_max_bytes, 0, "session",
 		  "output_stalls" },
 		{ "auth.failures_max", w->live.auth_failures_max, 0, "reply", "auth-too-many" },
-		{ "auth.helper_queue_max", w->live.auth_helper_queue_max,
-		  pn_auth_inflight(w->auth), "session", "auth_tempfailed" },
-		{ "spool.queue_messages_max", w->live.queue_messages_max, st.messages,
-		  "reply", "queue-full" },
-		{ "spool.memory_max_bytes", w->live.memory_max_bytes, st.memory_bytes,
-		  NULL, NULL },
-		{ "spool.free_space_min_bytes", w->live.free_space_min_bytes,
-		  st.free_bytes, "reply", "storage-full" },
+		{ "auth.helper_queue_max", w->live.auth_helper_queue_max, pn_auth_inflight(w->auth),
+		  "session", "auth_tempfailed" },
+		{ "spool.queue_messages_max", w->live.queue_messages_max, st.messages, "reply",
+		  "queue-full" },
+		{ "spool.memory_max_bytes", w->live.memory_max_bytes, st.memory_bytes, NULL, NULL },
+		{ "spool.free_space_min_bytes", w->live.free_space_min_bytes, st.free_bytes,
+		  "reply", "storage-full" },
 	};
 	size_t count = PN_ARRAY_SIZE(all) < max ? PN_ARRAY_SIZE(all) : max;
 	memcpy(out, all, count * sizeof(all[0]));

@@ -23,9 +23,11 @@ static uint64_t cookie_of(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) == 0 ? cookie : 0;
 }
 
-static bool is_same(const struct pn_listener *l, const char *name, bool is_implicit_tls, const int *fds, size_t count)
+static bool is_same(const struct pn_listener *l, const char *name, bool is_implicit_tls,
+		    const int *fds, size_t count)
 {
-	if (l->is_implicit_tls != is_implicit_tls || l->fd_count != count || strcmp(l->name, name) != 0)
+	if (l->is_implicit_tls != is_implicit_tls || l->fd_count != count ||
+	    strcmp(l->name, name) != 0)
 		return false;
 	for (size_t i = 0; i < count; i++) {
 		uint64_t cookie = cookie_of(fds[i]);
@@ -50,10 +52,13 @@ static struct pn_listener *listener_of(const struct pn_config_listener *l, int *
 	return made;
 }
 
-struct pn_listener_set *pn_worker_listeners_new(const struct pn_config *c, uint32_t loop_count, struct pn_handover *h,
-						const struct pn_listener_set *before, struct pn_error *err)
+struct pn_listener_set *pn_worker_listeners_new(const struct pn_config *c, uint32_t loop_count,
+						struct pn_handover *h,
+						const struct pn_listener_set *before,
+						struct pn_error *err)
 {
-	size_t total = 0, n = 0, fd = 1; /* the control socket is the first */
+	size_t total = 0, n = 0;
+	size_t fd = c->log.file[0] != '\0' ? 2 : 1; /* behind the control socket and the log */
 	for (size_t i = 0; i < c->listener_count; i++)
 		total += c->listeners[i].address_count;
 	struct pn_listener_set *set = pn_listener_set_new(total);
@@ -66,10 +71,13 @@ struct pn_listener_set *pn_worker_listeners_new(const struct pn_config *c, uint3
 		size_t copies = l->reuseport ? loop_count : 1;
 		for (size_t a = 0; a < l->address_count; a++, fd += copies) {
 			bool is_there = fd + copies <= h->fd_count;
-			set->items[n] = is_there ? listener_of(l, &h->fds[fd], copies, before) : NULL;
+			set->items[n] =
+				is_there ? listener_of(l, &h->fds[fd], copies, before) : NULL;
 			if (set->items[n++])
 				continue;
-			(void)pn_error_set(err, "%s", is_there ? "out of memory" : "the hand-over lacks descriptors");
+			(void)pn_error_set(err, "%s",
+					   is_there ? "out of memory"
+						    : "the hand-over lacks descriptors");
 			pn_listener_set_unref(set);
 			return NULL;
 		}

@@ -99,6 +99,7 @@ struct fresh {
 	struct pn_app_settings settings;
 	struct pn_session_profile *profile;
 	struct pn_listener_set *listeners;
+	struct pn_log_settings log;
 	struct pn_relay_change *relay;
 };
 
@@ -110,10 +111,12 @@ static int prepare(struct worker *w, struct fresh *f, struct pn_error *err)
 	if (!f->config ||
 	    pn_app_settings_make(&f->settings, f->config, &f->handover, &w->settings, err) != 0)
 		return -1;
+	pn_worker_log_values(f->config, &f->handover, &f->log);
 	f->profile = pn_worker_profile_new(w, f->config, &f->handover, err);
 	if (!f->profile)
 		return -1;
-	f->listeners = pn_worker_listeners_new(f->config, w->settings.loop_count, &f->handover, w->listeners, err);
+	f->listeners = pn_worker_listeners_new(f->config, w->settings.loop_count, &f->handover,
+					       w->listeners, err);
 	if (!f->listeners)
 		return -1;
 	int rc = pn_relay_change_new(w->relay, &f->settings.relay, &f->relay, &inner);
@@ -129,6 +132,8 @@ static void discard(struct fresh *f)
 	pn_relay_change_free(f->relay);
 	pn_session_profile_unref(f->profile);
 	pn_listener_set_unref(f->listeners);
+	if (f->log.fd >= 0)
+		(void)close(f->log.fd);
 	for (size_t i = 0; i < f->handover.fd_count; i++) {
 		int fd = pn_worker_take_fd(&f->handover, i);
 		if (fd >= 0)
@@ -148,6 +153,8 @@ static void apply(struct worker *w, struct fresh *f)
 	struct pn_listener_set *listeners = w->listeners;
 	pn_relay_change_apply(f->relay);
 	f->relay = NULL;
+	pn_spool_set_limits(w->spool, f->settings.spool.queue_messages_max,
+			    f->settings.spool.free_space_min_bytes);
 	pn_loop_threads_update(w->loops, f->profile, f->listeners);
 	w->config = f->config;
 	w->settings = f->settings;
@@ -158,12 +165,14 @@ static void apply(struct worker *w, struct fresh *f)
 	f->profile = profile;
 	f->listeners = listeners;
 	pn_worker_limits_set(w);
-	pn_log_reopen();
+	pn_log_configure(&f->log);
+	pn_log_set_output(f->log.fd);
+	f->log.fd = -1;
 }
 
 static void reload(struct worker *w)
 {
-	struct fresh f = { 0 };
+	struct fresh f = { .log = { .fd = -1 } };
 	struct pn_error err = { 0 };
 	int rc = pn_handover_recv(w->sock, &f.handover);
 	struct pn_slice asked = pn_handover_get(&f.handover, "asked");
