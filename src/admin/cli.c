@@ -185,7 +185,8 @@ int pn_admin_cli(const char *path, int argc, char **argv)
 		if (code >= 0)
 			return code;
 		r.command = command;
-		r.print = strcmp(command, "status") == 0 ? pn_admin_print_status : pn_admin_print_reload;
+		r.print = strcmp(command, "status") == 0 ? pn_admin_print_status
+							 : pn_admin_print_reload;
 		return run(path, &r);
 	}
 	const char *word = NULL;

@@ -70,7 +70,8 @@ void pn_acceptor_start(struct pn_acceptor *a)
 
 bool pn_acceptors_are_idle(const struct pn_session_service *svc)
 {
-	PN_LIST_FOR_EACH(it, &svc->acceptors) {
+	PN_LIST_FOR_EACH(it, &svc->acceptors)
+	{
 		if (pn_container_of(it, struct pn_acceptor, node)->op.is_inflight)
 			return false;
 	}

@@ -9,7 +9,8 @@
 
 #include <postern/session/session.h>
 
-struct pn_listener *pn_listener_new(const char *name, bool is_implicit_tls, const int *fds, size_t fd_count)
+struct pn_listener *pn_listener_new(const char *name, bool is_implicit_tls, const int *fds,
+				    size_t fd_count)
 {
 	struct pn_listener *l = calloc(1, sizeof(*l) + fd_count * sizeof(l->fds[0]));
 	char *copy = strdup(name);
@@ -64,7 +65,8 @@ void pn_listener_release(struct pn_listener *l)
 
 struct pn_listener_set *pn_listener_set_new(size_t count)
 {
-	struct pn_listener_set *set = calloc(1, sizeof(*set) + count * sizeof(struct pn_listener *));
+	struct pn_listener_set *set =
+		calloc(1, sizeof(*set) + count * sizeof(struct pn_listener *));
 	if (!set)
 		return NULL;
 	atomic_init(&set->refs, 1);

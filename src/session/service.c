@@ -95,7 +95,8 @@ static bool set_has(const struct pn_listener_set *set, const struct pn_listener 
 
 static bool accepts_on(const struct pn_session_service *svc, const struct pn_listener *l)
 {
-	PN_LIST_FOR_EACH(it, &svc->acceptors) {
+	PN_LIST_FOR_EACH(it, &svc->acceptors)
+	{
 		const struct pn_acceptor *a = pn_container_of(it, struct pn_acceptor, node);
 		if (a->listener == l && !a->is_ending)
 			return true;
@@ -103,11 +104,13 @@ static bool accepts_on(const struct pn_session_service *svc, const struct pn_lis
 	return false;
 }
 
-void pn_session_service_set_listeners(struct pn_session_service *svc, const struct pn_listener_set *set)
+void pn_session_service_set_listeners(struct pn_session_service *svc,
+				      const struct pn_listener_set *set)
 {
 	if (svc->is_draining)
 		return;
-	PN_LIST_FOR_EACH_SAFE(it, tmp, &svc->acceptors) {
+	PN_LIST_FOR_EACH_SAFE(it, tmp, &svc->acceptors)
+	{
 		struct pn_acceptor *a = pn_container_of(it, struct pn_acceptor, node);
 		if (!set_has(set, a->listener))
 			pn_acceptor_end(a);
@@ -119,7 +122,8 @@ void pn_session_service_set_listeners(struct pn_session_service *svc, const stru
 		if (a)
 			pn_acceptor_start(a);
 		else
-			pn_logf(PN_LOG_ERROR, "accept", "listener %s: out of memory; this loop does not accept on it",
+			pn_logf(PN_LOG_ERROR, "accept",
+				"listener %s: out of memory; this loop does not accept on it",
 				set->items[i]->name);
 	}
 }

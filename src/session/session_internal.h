@@ -140,9 +140,8 @@ void pn_acceptor_free(struct pn_acceptor *a);
 bool pn_acceptors_are_idle(const struct pn_session_service *svc);
 
 /* session.c: life */
-struct pn_session *pn_session_new(struct pn_session_service *svc,
-				  struct pn_listener *listener, int fd,
-				  const struct sockaddr_in6 *peer);
+struct pn_session *pn_session_new(struct pn_session_service *svc, struct pn_listener *listener,
+				  int fd, const struct sockaddr_in6 *peer);
 void pn_session_begin(struct pn_session *s);
 /* Ends the session: sends what is in out (close_notify first), then closes. `reason` is a literal
  * for the log. Idempotent. */

@@ -23,7 +23,8 @@ def table(program):
         section, name, kind, default, allowed, unit, needed, restart, help_text = line.split("\t")
         what = kind + (", " + unit if unit not in ("", "items", "bytes", "number") else "")
         last = "needed" if needed else "default " + (default or "empty")
-        rows[(section, name)] = {"kind": kind, "default": default, "line": f"({what}; {allowed}; {last}{restart and '; restart'})"}
+        last += "; restart" if restart else ""
+        rows[(section, name)] = {"kind": kind, "default": default, "line": f"({what}; {allowed}; {last})"}
         if not help_text or help_text[-1] == ".":
             raise SystemExit(f"{section}.{name}: the help text is empty or ends with a dot")
     return rows

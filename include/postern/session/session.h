@@ -119,8 +119,8 @@ struct pn_session_service *pn_session_service_new(struct pn_loop *loop,
 						  struct pn_session_shared *shared,
 						  struct pn_session_profile *profile,
 						  unsigned index, struct pn_error *err);
-/* Accepts on these from now on (a hold is taken on each), and ends accepting on others; their sessions go on. On those that
- * are in both accepting goes on without a gap. */
+/* Accepts on these from now on (a hold is taken on each), and ends accepting on others; their
+ * sessions go on. On those that are in both accepting goes on without a gap. */
 void pn_session_service_set_listeners(struct pn_session_service *svc, const struct pn_listener_set *set);
 /* New sessions use `profile` from now on (a reference is taken). */
 void pn_session_service_set_profile(struct pn_session_service *svc,

@@ -22,12 +22,11 @@
 static struct pn_config *config(const char *listeners)
 {
 	char text[2048];
-	(void)snprintf(
-		text, sizeof(text),
-		"hostname = \"mx.example.test\"\n%scontrol_socket = \"/tmp/c\"\n%s\n"
-		"certificate \"c\" { chain_file = \"/c.pem\" key_file = \"/k.pem\" }\n"
-		"upstream \"m\" { kind = maildir maildir = \"/m\" }\n",
-		strstr(listeners, "loops") ? "" : "loops = 3\n", listeners);
+	(void)snprintf(text, sizeof(text),
+		       "hostname = \"mx.example.test\"\n%scontrol_socket = \"/tmp/c\"\n%s\n"
+		       "certificate \"c\" { chain_file = \"/c.pem\" key_file = \"/k.pem\" }\n"
+		       "upstream \"m\" { kind = maildir maildir = \"/m\" }\n",
+		       strstr(listeners, "loops") ? "" : "loops = 3\n", listeners);
 	struct pn_config *c = pn_config_parse(text, "test.conf", stderr);
 	assert_non_null(c);
 	return c;
@@ -94,7 +93,8 @@ static void test_reuseport_has_one_for_each_loop(void **state)
 	pn_listeners_close(&set, NULL);
 	pn_config_free(c);
 	(void)snprintf(text, sizeof(text),
-		       "loops = 200\nlistener \"sub\" { addresses = {\"127.0.0.1:%u\"} tls = starttls reuseport = yes }",
+		       "loops = 200\nlistener \"sub\" { addresses = {\"127.0.0.1:%u\"} tls = "
+		       "starttls reuseport = yes }",
 		       port);
 	c = config(text);
 	assert_int_not_equal(pn_listeners_open(c, NULL, &set, &err), 0);
@@ -120,14 +120,16 @@ static void test_reload_keeps_what_is_open(void **state)
 	(void)close(free_socket);
 	(void)close(other);
 	(void)snprintf(text, sizeof(text),
-		       "listener \"a\" { addresses = {\"127.0.0.1:%u\", \"127.0.0.1:%u\"} tls = starttls }", ports[0],
-		       ports[1]);
+		       "listener \"a\" { addresses = {\"127.0.0.1:%u\", \"127.0.0.1:%u\"} tls = "
+		       "starttls }",
+		       ports[0], ports[1]);
 	struct pn_config *c = config(text);
 	assert_int_equal(pn_listeners_open(c, NULL, &before, &err), 0);
 	pn_config_free(c);
 	/* One cannot be had: nothing is left behind, nothing is closed. */
 	(void)snprintf(text, sizeof(text),
-		       "listener \"a\" { addresses = {\"127.0.0.1:%u\", \"[::1]:%u\", \"127.0.0.1:%u\"} tls = starttls }",
+		       "listener \"a\" { addresses = {\"127.0.0.1:%u\", \"[::1]:%u\", "
+		       "\"127.0.0.1:%u\"} tls = starttls }",
 		       ports[0], ports[1], port_of(busy));
 	c = config(text);
 	assert_int_not_equal(pn_listeners_open(c, &before, &failed, &err), 0);
@@ -135,10 +137,11 @@ static void test_reload_keeps_what_is_open(void **state)
 	pn_config_free(c);
 	assert_true(is_open(before.items[0].fd) && is_open(before.items[1].fd));
 	/* Another name and order; one address goes, one comes. */
-	(void)snprintf(text, sizeof(text),
-		       "listener \"n\" { addresses = {\"[::1]:%u\"} tls = starttls }\n"
-		       "listener \"b\" { addresses = {\"127.0.0.1:%u\"} tls = implicit backlog = 7 }",
-		       ports[0], ports[1]);
+	(void)snprintf(
+		text, sizeof(text),
+		"listener \"n\" { addresses = {\"[::1]:%u\"} tls = starttls }\n"
+		"listener \"b\" { addresses = {\"127.0.0.1:%u\"} tls = implicit backlog = 7 }",
+		ports[0], ports[1]);
 	c = config(text);
 	assert_int_equal(pn_listeners_open(c, &before, &after, &err), 0);
 	assert_int_equal(after.count, 2);
