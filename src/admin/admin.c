@@ -35,6 +35,28 @@ static json_t *answer_action(const struct pn_admin *a, const char *command, cons
 	return pn_admin_answer_error("unknown command");
 }
 
+static json_t *answer_reload(const struct pn_admin *a)
+{
+	char *text = NULL;
+	bool is_done = a->settings.reload(a->settings.reload_ctx, &text);
+	json_t *keys = json_array();
+	char *rest = text;
+	char *line;
+	json_t *reply;
+	if (!is_done) {
+		reply = pn_admin_answer_error(text ? text : "out of memory");
+		json_decref(keys);
+	} else {
+		while ((line = strsep(&rest, "\n")) != NULL) {
+			if (*line != '\0')
+				(void)json_array_append_new(keys, json_string(line));
+		}
+		reply = json_pack("{s:b,s:o}", "ok", 1, "needs_restart", keys);
+	}
+	free(text);
+	return reply;
+}
+
 static json_t *answer(const struct pn_admin *a, const char *text, size_t len)
 {
 	json_error_t error;
@@ -47,8 +69,7 @@ static json_t *answer(const struct pn_admin *a, const char *text, size_t len)
 	} else if (strcmp(command, "status") == 0) {
 		reply = pn_admin_answer_status(a);
 	} else if (strcmp(command, "reload") == 0) {
-		a->settings.reload(a->settings.reload_ctx);
-		reply = json_pack("{s:b}", "ok", 1);
+		reply = answer_reload(a);
 	} else if (strcmp(command, "queue-list") == 0) {
 		json_int_t limit = json_integer_value(json_object_get(request, "limit"));
 		reply = pn_admin_answer_queue_list(a, limit > 0 && limit < PN_ADMIN_LIST_MAX

@@ -29,6 +29,7 @@ json_t *pn_admin_answer_queue_action(const struct pn_admin *a, enum pn_relay_act
 
 /* print.c: for people */
 void pn_admin_print_status(FILE *out, const json_t *answer);
+void pn_admin_print_reload(FILE *out, const json_t *answer);
 void pn_admin_print_list(FILE *out, const json_t *answer);
 void pn_admin_print_show(FILE *out, const json_t *answer);
 

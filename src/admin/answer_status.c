@@ -94,7 +94,9 @@ static json_t *features_of(const struct pn_admin *a)
 json_t *pn_admin_answer_status(const struct pn_admin *a)
 {
 	struct pn_spool_stats st;
+	char hostname[256];
 	pn_spool_stats(a->settings.spool, &st);
+	a->settings.hostname(a->settings.hostname_ctx, hostname, sizeof(hostname));
 	json_t *counters = json_object();
 	pn_counters_for_each(add_block, counters);
 	json_t *spool =
@@ -103,7 +105,7 @@ json_t *pn_admin_answer_status(const struct pn_admin *a)
 			  "disk_bytes", (json_int_t)st.disk_bytes, "memory_bytes",
 			  (json_int_t)st.memory_bytes, "free_bytes", (json_int_t)st.free_bytes);
 	return json_pack("{s:b,s:s,s:s,s:i,s:I,s:o,s:o,s:o,s:o,s:o}", "ok", 1, "version",
-			 a->settings.version, "hostname", a->settings.hostname, "pid",
+			 a->settings.version, "hostname", hostname, "pid",
 			 (int)getpid(), "uptime_s",
 			 (json_int_t)((pn_clock_wall_ms() - a->settings.started_wall_ms) / 1000),
 			 "io_uring", features_of(a), "spool", spool, "limits",

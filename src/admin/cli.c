@@ -33,18 +33,17 @@ void pn_admin_usage(FILE *out, const char *command)
 		      out);
 	else
 		fprintf(out,
-			"Usage: postern %s [-c FILE | -s SOCKET]%s\n"
+			"Usage: postern %s [-c FILE | -s SOCKET] [--json]\n"
 			"%s\n"
-			"Options: -c FILE (configuration) or -s SOCKET (control socket)%s\n"
+			"Options: -c FILE (configuration) or -s SOCKET (control socket); --json for programs\n"
 			"Exit codes: 0 done, 64 wrong usage, 69 gateway not reachable, 78 the "
 			"configuration of -c cannot be read\n",
-			command, is_status ? " [--json]" : "",
+			command,
 			is_status ? "Shows limits, the spool, memory, and every counter; the "
 				    "runbook (RUNBOOK.md) says what they mean."
 				  : "Has the gateway read configuration, certificates and users "
 				    "again. A file with "
-				    "mistakes changes\nnothing; the log says what came of it.",
-			is_status ? "; --json for programs" : "");
+				    "mistakes changes\nnothing. Says which keys wait for a restart.");
 }
 
 static int connect_to(const char *path)
@@ -126,9 +125,6 @@ static int run(const char *path, const struct request *r)
 		fprintf(stderr, "postern: %s\n", error ? error : "refused");
 	} else if (r->print) {
 		r->print(stdout, answer);
-	} else if (strcmp(r->command, "reload") == 0) {
-		puts("asked for; the log says whether the new configuration was taken (postern "
-		     "check looks at it first)");
 	} else {
 		puts("done");
 	}
@@ -205,7 +201,8 @@ int pn_admin_cli(const char *path, int argc, char **argv)
 		if (code >= 0)
 			return code;
 		r.command = command;
-		r.print = strcmp(command, "status") == 0 ? pn_admin_print_status : NULL;
+		r.print = strcmp(command, "status") == 0 ? pn_admin_print_status
+							 : pn_admin_print_reload;
 		return run(path, &r);
 	}
 	const char *word = NULL;

@@ -230,3 +230,17 @@ void pn_admin_print_show(FILE *out, const json_t *m)
 		fprintf(out, "> %s\n", string(r, "state"));
 	}
 }
+
+void pn_admin_print_reload(FILE *out, const json_t *answer)
+{
+	const json_t *keys = json_object_get(answer, "needs_restart");
+	size_t i;
+	json_t *key;
+	if (json_array_size(keys) == 0) {
+		fputs("the new configuration is in force\n", out);
+		return;
+	}
+	fputs("the new configuration is in force, except for what needs a restart:\n", out);
+	json_array_foreach((json_t *)(uintptr_t)keys, i, key)
+		fprintf(out, "  %s\n", json_string_value(key));
+}

@@ -36,11 +36,14 @@ int pn_file_read(const char *path, size_t max_bytes, uint8_t **ret, size_t *ret_
 		 struct pn_error *err) PN_MUST_CHECK;
 
 /* ---- handover.c: what the parent gives to the worker, at start and at each reload ---- */
-#define PN_HANDOVER_FDS_MAX   128
-#define PN_HANDOVER_BLOBS_MAX (2 * PN_CONFIG_CERTIFICATES_MAX + 2 * PN_CONFIG_UPSTREAMS_MAX + 1)
+#define PN_HANDOVER_LISTENERS_MAX 126
+#define PN_HANDOVER_FDS_MAX       (PN_HANDOVER_LISTENERS_MAX + 2)
+#define PN_HANDOVER_BLOBS_MAX     (2 * PN_CONFIG_CERTIFICATES_MAX + 2 * PN_CONFIG_UPSTREAMS_MAX + 3)
 
 struct pn_handover_blob {
-	char *name; /* "config" or the path that the configuration names */
+	/* "config", a path that the configuration names; of a reload also "asked" (which `postern reload`
+	 * it answers) and "needs_restart" (a key in each line) */
+	char *name;
 	uint8_t *data;
 	size_t len;
 };
@@ -48,7 +51,8 @@ struct pn_handover_blob {
 struct pn_handover {
 	struct pn_handover_blob *blobs;
 	size_t blob_count;
-	int fds[PN_HANDOVER_FDS_MAX]; /* listeners in config order (address by address), then the control socket */
+	/* The control socket, log.file if there is one, listening sockets in config order. */
+	int fds[PN_HANDOVER_FDS_MAX];
 	size_t fd_count;
 };
 
@@ -70,10 +74,25 @@ int pn_handover_recv(int sock, struct pn_handover *ret) PN_MUST_CHECK;
 void pn_handover_clear(struct pn_handover *h);
 
 /* ---- listeners.c ---- */
-/* Opens every configured address (or takes it from systemd, LISTEN_FDS) into fds, in config order.
- * 0 or -1 with err. */
-int pn_listeners_open(const struct pn_config *c, int *fds, size_t fds_max, size_t *ret_count,
-		      struct pn_error *err) PN_MUST_CHECK;
+struct pn_listen_socket {
+	char address[96]; /* as configured */
+	uint32_t copy;    /* `reuseport`: which loop's */
+	bool is_reuseport;
+	int fd;
+};
+struct pn_listen_sockets {
+	struct pn_listen_socket items
+		[PN_HANDOVER_LISTENERS_MAX]; /* in config order: address by address, loop by loop */
+	size_t count;
+};
+/*
+ * Opens every configured address. At the start (before: NULL) those that systemd gives (LISTEN_FDS) are
+ * taken; at a reload those that `before` has open. 0, or -1 with err and nothing opened.
+ */
+int pn_listeners_open(const struct pn_config *c, const struct pn_listen_sockets *before,
+		      struct pn_listen_sockets *ret, struct pn_error *err) PN_MUST_CHECK;
+/* Closes those that `but` (or NULL) does not have; the set is empty then. */
+void pn_listeners_close(struct pn_listen_sockets *set, const struct pn_listen_sockets *but);
 /* The control socket: bound, listening, mode 0660, group of the service. fd or -1 with err. */
 int pn_control_socket_open(const char *path, gid_t gid, struct pn_error *err) PN_MUST_CHECK;
 
@@ -88,6 +107,8 @@ struct pn_identity {
  * -1 with err. */
 int pn_identity_find(const struct pn_config *c, struct pn_identity *ret,
 		     struct pn_error *err) PN_MUST_CHECK;
+/* Opens log.file to append, as that user. -1 with err; -1 without when none is configured. */
+int pn_log_file_open(const struct pn_config *c, const struct pn_identity *id, struct pn_error *err);
 int pn_privileges_drop(const struct pn_identity *id, struct pn_error *err) PN_MUST_CHECK;
 /* Makes `path` (one level) with owner and mode when missing and we may; a directory that the
  * service cannot write is an error with its remedy. */
@@ -100,8 +121,7 @@ uint64_t pn_open_files_raise(uint64_t wanted);
 /* Landlock and seccomp for the worker: files only below the given places, no new programs, no
  * tracing, no mounts. What the kernel lacks is logged, never fatal. */
 struct pn_sandbox {
-	const char
-		*writable[PN_RELAY_UPSTREAMS_MAX + 2]; /* directories: every Maildir, spool, log */
+	const char *writable[PN_RELAY_UPSTREAMS_MAX + 1]; /* directories: every Maildir, spool */
 	size_t writable_count;
 	const char *readable[32]; /* directories or files */
 	size_t readable_count;
@@ -127,9 +147,14 @@ struct pn_app_settings {
 	uint32_t loop_count;
 	int *loop_cpus;
 };
-/* Strings are borrowed from c and the handover, which must outlive s. 0 or -1 with err. */
+/*
+ * Strings are borrowed from c, which must outlive s. A TLS client context that `before` (NULL: none)
+ * has for the same roots is used again, so that the relay sees that nothing has changed. 0 or -1 with
+ * err; clear s in both cases.
+ */
 int pn_app_settings_make(struct pn_app_settings *s, const struct pn_config *c,
-			 const struct pn_handover *h, struct pn_error *err) PN_MUST_CHECK;
+			 const struct pn_handover *h, const struct pn_app_settings *before,
+			 struct pn_error *err) PN_MUST_CHECK;
 void pn_app_settings_clear(struct pn_app_settings *s);
 /* `loops`, or one for each CPU that we may use. */
 uint32_t pn_app_loop_count(const struct pn_config *c);
@@ -146,8 +171,9 @@ int pn_parent_run(const char *config_path);
 int pn_worker_run(int sock, const struct pn_identity *id, pid_t parent_pid);
 /*
  * Octets from the worker besides: 'R' it serves; 'L' somebody asked for a reload on the control
- * socket; 'K' and 'E': the handed-over reload was taken or refused. The
- * parent stops the worker with SIGTERM.
+ * socket; 'K' and 'E': the handed-over reload was taken or refused. The parent sends hand-overs, and
+ * "N", a number, a line end and a text when a reload came to nothing before. It stops the worker with
+ * SIGTERM.
  */
 
 /* ---- threads.c: the loops ---- */
@@ -157,14 +183,14 @@ struct pn_loop_threads_settings {
 	const struct pn_app_settings *app;
 	struct pn_session_shared *shared;
 	struct pn_session_profile *profile;
-	const struct pn_listener *
-		listeners; /* loop_count runs of listener_count: each loop's view (`reuseport` sockets differ) */
-	size_t listener_count;
+	struct pn_listener_set *listeners;
 };
 /* Starts them; returns when each of them serves. NULL with err. */
 struct pn_loop_threads *pn_loop_threads_start(const struct pn_loop_threads_settings *s,
 					      struct pn_error *err);
-void pn_loop_threads_set_profile(struct pn_loop_threads *t, struct pn_session_profile *profile);
+/* Each loop takes them at its own quiet point. References are taken. */
+void pn_loop_threads_update(struct pn_loop_threads *t, struct pn_session_profile *profile,
+			    struct pn_listener_set *listeners);
 /* Drains all loops and joins their threads. Blocking, bounded by timeout_ms and a little. */
 void pn_loop_threads_drain(struct pn_loop_threads *t, uint32_t timeout_ms);
 void pn_loop_threads_free(struct pn_loop_threads *t);

@@ -164,46 +164,88 @@ static struct activation activation_read(void)
 				    .names = strdup(names ? names : "") };
 }
 
-static int open_listener(const struct pn_config_listener *l, size_t copies, struct activation *a,
-			 int *fds, size_t fds_max, size_t *count, struct pn_error *err)
+/* The one that is open already; its queue gets the length that is asked for now. */
+static int take_open(const struct pn_listen_sockets *before, const struct pn_config_listener *l,
+		     const char *address, uint32_t copy)
 {
-	size_t taken = 0;
-	const char *name = l->systemd_name[0] != '\0' ? l->systemd_name : l->name;
-	int fd;
-	while (a->count > 0 && taken < l->address_count &&
-	       (fd = systemd_take(name, a->names, a->count)) >= 0) {
-		if (*count == fds_max)
-			return pn_error_set(err, "too many listening sockets (at most %zu)",
-					    fds_max);
-		for (size_t i = 0; i < copies; i++) /* systemd's socket is shared by all loops */
-			fds[(*count)++] = fd;
-		taken++;
+	for (size_t i = 0; before && i < before->count; i++) {
+		const struct pn_listen_socket *s = &before->items[i];
+		if (strcmp(s->address, address) != 0 || s->copy != copy ||
+		    s->is_reuseport != l->reuseport)
+			continue;
+		if (listen(s->fd, (int)l->backlog) == 0)
+			return s->fd;
 	}
-	for (size_t i = taken; i < l->address_count; i++) {
-		for (size_t k = 0; k < copies; k++) {
-			if (*count == fds_max)
+	return -1;
+}
+
+static void add(struct pn_listen_sockets *ret, const struct pn_config_listener *l,
+		const char *address, uint32_t copy, int fd)
+{
+	struct pn_listen_socket *s = &ret->items[ret->count];
+	s->fd = fd;
+	s->copy = copy;
+	s->is_reuseport = l->reuseport;
+	(void)snprintf(s->address, sizeof(s->address), "%s", address);
+	ret->count++;
+}
+
+static int open_listener(const struct pn_config_listener *l, uint32_t copies, struct activation *a,
+			 const struct pn_listen_sockets *before, struct pn_listen_sockets *ret,
+			 struct pn_error *err)
+{
+	const char *name = l->systemd_name[0] != '\0' ? l->systemd_name : l->name;
+	for (size_t i = 0; i < l->address_count; i++) {
+		/* systemd's socket is shared by all loops. */
+		int shared = a->count > 0 ? systemd_take(name, a->names, a->count) : -1;
+		for (uint32_t k = 0; k < copies; k++) {
+			if (ret->count == PN_ARRAY_SIZE(ret->items))
 				return pn_error_set(err, "too many listening sockets (at most %zu)",
-						    fds_max);
-			fd = open_address(l, l->addresses[i], err);
+						    PN_ARRAY_SIZE(ret->items));
+			int fd = shared >= 0 ? shared : take_open(before, l, l->addresses[i], k);
+			if (fd < 0)
+				fd = open_address(l, l->addresses[i], err);
 			if (fd < 0)
 				return -1;
-			fds[(*count)++] = fd;
+			add(ret, l, l->addresses[i], k, fd);
 		}
 	}
 	return 0;
 }
 
-int pn_listeners_open(const struct pn_config *c, int *fds, size_t fds_max, size_t *ret_count,
-		      struct pn_error *err)
+static bool has_socket(const struct pn_listen_sockets *set, int fd)
 {
-	struct activation a = activation_read();
+	for (size_t i = 0; set && i < set->count; i++) {
+		if (set->items[i].fd == fd)
+			return true;
+	}
+	return false;
+}
+
+void pn_listeners_close(struct pn_listen_sockets *set, const struct pn_listen_sockets *but)
+{
+	while (set->count > 0) {
+		int fd = set->items[--set->count].fd;
+		if (!has_socket(but, fd) &&
+		    !has_socket(set, fd)) /* systemd's is there several times */
+			(void)close(fd);
+	}
+}
+
+int pn_listeners_open(const struct pn_config *c, const struct pn_listen_sockets *before,
+		      struct pn_listen_sockets *ret, struct pn_error *err)
+{
+	/* The numbers of systemd's sockets are theirs at the start only. */
+	struct activation a = before ? (struct activation){ 0 } : activation_read();
 	int rc = 0;
-	*ret_count = 0;
+	ret->count = 0;
 	for (size_t i = 0; i < c->listener_count && rc == 0; i++) {
 		const struct pn_config_listener *l = &c->listeners[i];
-		rc = open_listener(l, l->reuseport ? pn_app_loop_count(c) : 1, &a, fds, fds_max,
-				   ret_count, err);
+		rc = open_listener(l, l->reuseport ? pn_app_loop_count(c) : 1, &a, before, ret,
+				   err);
 	}
+	if (rc != 0)
+		pn_listeners_close(ret, before);
 	free(a.names);
 	return rc;
 }

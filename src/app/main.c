@@ -114,7 +114,7 @@ static int check_deep(const struct pn_config *c)
 	struct pn_tls_tickets *tickets = pn_tls_tickets_new(c->tls.ticket_key_lifetime_s);
 	struct pn_tls_server *server = NULL;
 	if (pn_handover_collect(&h, c, &err) != 0 || !tickets ||
-	    pn_app_settings_make(&s, c, &h, &err) != 0) {
+	    pn_app_settings_make(&s, c, &h, NULL, &err) != 0) {
 		fprintf(stderr, "%s\n", err.text);
 		mistakes++;
 	} else if (!(server = pn_app_tls_server(c, &h, tickets, &err))) {

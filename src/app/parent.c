@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * parent.c - the privileged process: configuration, sockets, keys; keeps one worker running;
- * signals.
+ * signals. Reloads are in parent_reload.c.
  *
  * It makes no ring and no thread and never reads an octet from a peer. SIGTERM and SIGINT drain
  * the worker, SIGHUP reloads. A worker that dies is started again (the spool
@@ -26,50 +26,16 @@
 #include <postern/base/log.h>
 #include <postern/version.h>
 
-#include "app.h"
+#include "parent.h"
 
 #define RESTART_DELAY_MAX_MS 30000u
 #define STEADY_MS            60000u
 #define STOP_GRACE_MS        15000u /* beyond drain_timeout_s: for journals and a slow disk */
 
-struct parent {
-	const char *config_path;
-	struct pn_config *config;
-	struct pn_identity identity;
-	struct pn_handover sockets; /* descriptors only */
-	int signal_fd;
-	int sock;
-	pid_t worker;
-	bool is_ready; /* this worker serves */
-	bool was_ever_ready;
-	bool is_stopping;
-	uint64_t kill_at_ms;   /* while stopping: when patience ends */
-	bool is_reload_wanted; /* asked for while it could not be done; done as soon as it can */
-	struct pn_config *pending; /* handed over by a reload, not answered yet */
-	uint32_t restart_delay_ms;
-	uint64_t restart_at_ms;
-	uint64_t started_ms;
-};
-
 static int worker_failed(const char *what)
 {
 	pn_logf(PN_LOG_ERROR, "start", "%s: %s", what, strerror(errno));
 	return PN_EXIT_OS;
-}
-
-static int hand_over(struct parent *p, const struct pn_config *c, bool with_sockets,
-		     struct pn_error *err)
-{
-	struct pn_handover h = { 0 };
-	if (with_sockets) {
-		memcpy(h.fds, p->sockets.fds, sizeof(h.fds));
-		h.fd_count = p->sockets.fd_count;
-	}
-	int rc = pn_handover_collect(&h, c, err);
-	if (rc == 0 && (rc = pn_handover_send(p->sock, &h)) != 0)
-		(void)pn_error_set(err, "hand-over: %s", strerror(-rc));
-	pn_handover_clear(&h);
-	return rc;
 }
 
 static int spawn(struct parent *p, struct pn_error *err)
@@ -88,8 +54,9 @@ static int spawn(struct parent *p, struct pn_error *err)
 	if (pid == 0) {
 		(void)close(pair[0]);
 		(void)close(p->signal_fd);
-		for (size_t i = 0; i < p->sockets.fd_count; i++)
-			(void)close(p->sockets.fds[i]); /* they come with the hand-over */
+		/* They come with the hand-over. */
+		pn_listeners_close(&p->sockets, NULL);
+		(void)close(p->control_fd);
 		(void)unsetenv("NOTIFY_SOCKET");
 		struct pn_identity id = p->identity;
 		pn_config_free(p->config);
@@ -100,7 +67,8 @@ static int spawn(struct parent *p, struct pn_error *err)
 	p->sock = pair[0];
 	p->is_ready = false;
 	p->started_ms = pn_clock_mono_ms();
-	return hand_over(p, p->config, true, err);
+	p->asked = 0;
+	return pn_parent_hand_over(p, p->config, &p->sockets, NULL, err);
 }
 
 static int prepare(struct parent *p, struct pn_error *err)
@@ -115,26 +83,23 @@ static int prepare(struct parent *p, struct pn_error *err)
 	else
 		pn_logf(PN_LOG_INFO, "start", "open files limit: %llu", (unsigned long long)files);
 	if (pn_identity_find(c, &p->identity, err) != 0 ||
-	    pn_directory_prepare(c->spool.path, 0700, &p->identity, err) != 0)
+	    pn_directory_prepare(c->spool.path, 0700, &p->identity, err) != 0 ||
+	    pn_parent_maildirs_prepare(p, c, err) != 0)
 		return -1;
-	for (size_t i = 0; i < c->upstream_count; i++) {
-		if (c->upstreams[i].kind == PN_CONFIG_UPSTREAM_MAILDIR &&
-		    pn_directory_prepare(c->upstreams[i].maildir, 0700, &p->identity, err) != 0)
-			return -1;
-	}
+	int log_fd = pn_log_file_open(c, &p->identity, err);
+	if (log_fd < 0 && c->log.file[0] != '\0')
+		return -1;
+	if (log_fd >= 0)
+		(void)close(log_fd); /* each hand-over opens it anew */
 	char *copy = strdup(c->control_socket);
 	int rc = copy ? pn_directory_prepare(dirname(copy), 0755, &(struct pn_identity){ 0 }, err)
 		      : -1;
 	free(copy);
-	if (rc != 0 || pn_listeners_open(c, p->sockets.fds, PN_HANDOVER_FDS_MAX - 1,
-					 &p->sockets.fd_count, err) != 0)
+	if (rc != 0 || pn_listeners_open(c, NULL, &p->sockets, err) != 0)
 		return -1;
-	int control = pn_control_socket_open(c->control_socket,
-					     p->identity.is_set ? p->identity.gid : (gid_t)-1, err);
-	if (control < 0)
-		return -1;
-	p->sockets.fds[p->sockets.fd_count++] = control;
-	return 0;
+	p->control_fd = pn_control_socket_open(
+		c->control_socket, p->identity.is_set ? p->identity.gid : (gid_t)-1, err);
+	return p->control_fd < 0 ? -1 : 0;
 }
 
 static int signals_open(void)
@@ -149,79 +114,6 @@ static int signals_open(void)
 		return -1;
 	(void)signal(SIGPIPE, SIG_IGN);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
-/* ---- reload ---- */
-
-/*
- * What a reload cannot change is compared in canonical form: the new configuration with its
- * reloadable members taken from the old one must
- * read like the old one.
- */
-static void warn_needs_restart(const struct pn_config *old, const struct pn_config *new)
-{
-	struct pn_config mixed = *new;
-	mixed.certificates = old->certificates;
-	mixed.certificate_count = old->certificate_count;
-	mixed.tls = old->tls;
-	mixed.limits = old->limits;
-	mixed.extensions = old->extensions;
-	mixed.line_endings = old->line_endings;
-	mixed.received_client_address = old->received_client_address;
-	mixed.auth.failures_max = old->auth.failures_max;
-	mixed.auth.failure_delay_ms = old->auth.failure_delay_ms;
-	mixed.auth.failure_delay_max_ms = old->auth.failure_delay_max_ms;
-	char *a = pn_config_canonical(old);
-	char *b = pn_config_canonical(&mixed);
-	if (a && b && strcmp(a, b) != 0)
-		pn_logf(PN_LOG_WARN, "reload",
-			"the file also changes things that need a restart (listeners, threads, "
-			"spool, upstreams, retry, log or "
-			"io_uring keys); they keep their old values until then");
-	free(a);
-	free(b);
-}
-
-static void reload(struct parent *p)
-{
-	struct pn_error err = { 0 };
-	if (!p->is_ready || p->pending) {
-		pn_logf(PN_LOG_INFO, "reload", "will be done when the worker is %s",
-			p->pending ? "through with the last one" : "ready");
-		p->is_reload_wanted = true;
-		return;
-	}
-	p->is_reload_wanted = false;
-	pn_notify("RELOADING=1");
-	struct pn_config *c = pn_config_load(p->config_path, true, stderr);
-	if (!c) {
-		pn_logf(PN_LOG_ERROR, "reload", "%s has mistakes (see above); nothing changed",
-			p->config_path);
-	} else if (hand_over(p, c, false, &err) != 0) {
-		pn_logf(PN_LOG_ERROR, "reload", "%s; nothing changed", err.text);
-		pn_config_free(c);
-	} else {
-		warn_needs_restart(p->config, c);
-		p->pending = c;
-		return;
-	}
-	pn_notify("READY=1");
-}
-
-static void reload_answered(struct parent *p, bool is_taken)
-{
-	if (!p->pending)
-		return;
-	if (is_taken) {
-		/* A worker that dies is restarted with what is in force now; what needs a restart
-		 * of all stays as the sockets are. */
-		pn_config_free(p->config);
-		p->config = p->pending;
-	} else {
-		pn_config_free(p->pending);
-	}
-	p->pending = NULL;
-	pn_notify("READY=1");
 }
 
 /* ---- the worker's life ---- */
@@ -247,17 +139,18 @@ static void on_message(struct parent *p)
 			(int)p->worker);
 		break;
 	case 'L':
-		reload(p);
+		p->asked++;
+		pn_parent_reload(p);
 		break;
 	case 'K':
 	case 'E':
-		reload_answered(p, c == 'K');
+		pn_parent_reload_answered(p, c == 'K');
 		break;
 	default:
 		break;
 	}
 	if (p->is_reload_wanted && p->is_ready && !p->pending && !p->is_stopping)
-		reload(p);
+		pn_parent_reload(p);
 }
 
 static void stop(struct parent *p)
@@ -282,7 +175,7 @@ static int worker_ended(struct parent *p, int status)
 	p->is_ready = false;
 	p->is_reload_wanted = p->is_reload_wanted ||
 			      p->pending; /* it died with it unanswered: the next one gets it */
-	reload_answered(p, false);
+	pn_parent_reload_answered(p, false);
 	if (p->is_stopping)
 		return WIFEXITED(status) ? WEXITSTATUS(status) : PN_EXIT_FAILURE;
 	if (!p->was_ever_ready)
@@ -309,7 +202,7 @@ static int on_signal(struct parent *p)
 	while (read(p->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
 		int status;
 		if (info.ssi_signo == SIGHUP)
-			reload(p);
+			pn_parent_reload(p);
 		else if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
 			stop(p);
 		else if (p->worker > 0 && waitpid(p->worker, &status, WNOHANG) == p->worker)
@@ -372,6 +265,14 @@ static int supervise(struct parent *p)
 	}
 }
 
+void pn_parent_log_configure(const struct pn_config *c)
+{
+	bool is_json = c->log.format == PN_CONFIG_LOG_JSON;
+	struct pn_log_settings log = { .format = is_json ? PN_LOG_JSON : PN_LOG_LOGFMT,
+				       .level_min = PN_LOG_INFO };
+	pn_log_configure(&log);
+}
+
 int pn_parent_run(const char *config_path)
 {
 	struct parent p = { .config_path = config_path, .sock = -1 };
@@ -384,11 +285,7 @@ int pn_parent_run(const char *config_path)
 			config_path, config_path);
 		return PN_EXIT_CONFIG;
 	}
-	struct pn_log_settings log = { .format = p.config->log.format == PN_CONFIG_LOG_JSON
-							 ? PN_LOG_JSON
-							 : PN_LOG_LOGFMT,
-				       .level_min = PN_LOG_INFO };
-	pn_log_configure(&log);
+	pn_parent_log_configure(p.config);
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* it holds private keys for a moment */
 	p.signal_fd = signals_open();
 	int code = p.signal_fd < 0 ? worker_failed("signals") : PN_EXIT_OK;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* privileges.c - who the worker becomes, and what it must be able to write before it does. */
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -47,6 +48,28 @@ int pn_identity_find(const struct pn_config *c, struct pn_identity *ret, struct 
 	}
 	ret->is_set = true;
 	return 0;
+}
+
+int pn_log_file_open(const struct pn_config *c, const struct pn_identity *id, struct pn_error *err)
+{
+	const char *path = c->log.file;
+	if (path[0] == '\0')
+		return -1;
+	/* As the worker's user: a log is that user's file, and a link in its place leads no further than that
+	 * user may go. */
+	gid_t gid = getegid();
+	bool is_other = id->is_set && setegid(id->gid) == 0 && seteuid(id->uid) == 0;
+	int fd = -1, error = EPERM;
+	if (is_other || !id->is_set) {
+		fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+			  0640);
+		error = errno;
+	}
+	bool is_back = !id->is_set || (seteuid(0) == 0 && setegid(gid) == 0);
+	PN_ASSERT(is_back);
+	if (fd < 0)
+		(void)pn_error_set(err, "log.file: %s: %s", path, strerror(error));
+	return fd;
 }
 
 int pn_privileges_drop(const struct pn_identity *id, struct pn_error *err)

@@ -149,13 +149,30 @@ static enum pn_upstream_tls upstream_tls(enum pn_config_upstream_tls tls)
 	return PN_UPSTREAM_TLS_NONE;
 }
 
-static struct pn_tls_client *upstream_tls_client(const struct pn_config_upstream *u,
+static struct pn_tls_client *tls_client_of(const struct pn_app_settings *s,
+					   const struct pn_tls_client_settings *wanted)
+{
+	for (size_t i = 0; s && i < s->relay.upstream_count; i++) {
+		struct pn_tls_client *c = s->upstreams[i].tls_client;
+		if (c && pn_tls_client_is_for(c, wanted))
+			return pn_tls_client_ref(c);
+	}
+	return NULL;
+}
+
+/* Upstreams with the same roots share one. */
+static struct pn_tls_client *upstream_tls_client(const struct pn_app_settings *s,
+						 const struct pn_app_settings *before,
+						 const struct pn_config_upstream *u,
 						 const struct pn_handover *h, struct pn_error *err)
 {
 	struct pn_tls_client_settings t = { .ca_pem = pn_handover_get(h, pn_app_ca_path(u)),
 					    .ca_path = pn_app_ca_path(u),
 					    .is_verify_required = u->verify };
-	return pn_tls_client_new(&t, err);
+	struct pn_tls_client *c = tls_client_of(before, &t);
+	if (!c)
+		c = tls_client_of(s, &t);
+	return c ? c : pn_tls_client_new(&t, err);
 }
 
 /* The first line of the password file. */
@@ -192,8 +209,8 @@ static int upstream_hosts(struct pn_app_settings *s, const struct pn_config_upst
 }
 
 static int upstream_values(struct pn_app_settings *s, const struct pn_config_upstream *u,
-			   const struct pn_handover *h, struct pn_upstream_settings *out,
-			   char **password, struct pn_error *err)
+			   const struct pn_handover *h, const struct pn_app_settings *before,
+			   struct pn_upstream_settings *out, char **password, struct pn_error *err)
 {
 	*out = (struct pn_upstream_settings){
 		.name = u->name,
@@ -235,7 +252,7 @@ static int upstream_values(struct pn_app_settings *s, const struct pn_config_ups
 			return pn_error_set(err, "out of memory");
 	}
 	if (out->tls != PN_UPSTREAM_TLS_NONE) {
-		out->tls_client = upstream_tls_client(u, h, err);
+		out->tls_client = upstream_tls_client(s, before, u, h, err);
 		if (!out->tls_client)
 			return -1;
 	}
@@ -243,7 +260,8 @@ static int upstream_values(struct pn_app_settings *s, const struct pn_config_ups
 }
 
 static int relay_values(struct pn_app_settings *s, const struct pn_config *c,
-			const struct pn_handover *h, struct pn_error *err)
+			const struct pn_handover *h, const struct pn_app_settings *before,
+			struct pn_error *err)
 {
 	size_t hosts = 1;
 	for (size_t i = 0; i < c->upstream_count; i++)
@@ -257,8 +275,8 @@ static int relay_values(struct pn_app_settings *s, const struct pn_config *c,
 	s->relay.upstreams = s->upstreams;
 	for (size_t i = 0; i < c->upstream_count; i++) {
 		s->relay.upstream_count = i + 1;
-		if (upstream_values(s, &c->upstreams[i], h, &s->upstreams[i], &s->passwords[i],
-				    err) != 0)
+		if (upstream_values(s, &c->upstreams[i], h, before, &s->upstreams[i],
+				    &s->passwords[i], err) != 0)
 			return -1;
 	}
 	s->relay.hostname = c->hostname;
@@ -291,7 +309,8 @@ static int features_values(struct pn_app_settings *s, const struct pn_config *c,
 }
 
 int pn_app_settings_make(struct pn_app_settings *s, const struct pn_config *c,
-			 const struct pn_handover *h, struct pn_error *err)
+			 const struct pn_handover *h, const struct pn_app_settings *before,
+			 struct pn_error *err)
 {
 	memset(s, 0, sizeof(*s));
 	if (features_values(s, c, err) != 0)
@@ -301,7 +320,7 @@ int pn_app_settings_make(struct pn_app_settings *s, const struct pn_config *c,
 	pn_app_profile_values(c, &s->profile);
 	auth_values(s, c);
 	spool_values(s, c);
-	return relay_values(s, c, h, err);
+	return relay_values(s, c, h, before, err);
 }
 
 void pn_app_settings_clear(struct pn_app_settings *s)

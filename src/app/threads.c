@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * threads.c - the loop threads: start, hand over a new profile, drain, join.
+ * threads.c - the loop threads: start, hand over a new profile and listeners, drain, join.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -19,11 +19,9 @@ struct loop_thread {
 	bool is_started;
 	struct pn_loop *loop;
 	struct pn_session_service *service;
-	const struct pn_listener
-		*listeners; /* own view: `reuseport` listeners have a socket for each loop */
-	struct pn_task profile_task;
+	struct pn_task update_task;
 	struct pn_task drain_task;
-	_Atomic bool is_profile_pending;
+	_Atomic bool is_update_pending;
 	struct pn_error err;
 };
 
@@ -33,7 +31,8 @@ struct pn_loop_threads {
 	pthread_cond_t changed;
 	unsigned ready;
 	unsigned failed;
-	struct pn_session_profile *profile; /* what a profile_task is to take over */
+	struct pn_session_profile *profile; /* what an update_task is to take over */
+	struct pn_listener_set *listeners;
 	uint32_t drain_timeout_ms;
 	bool is_drain_posted; /* nobody posts to the loops any more: they may be freed */
 	unsigned count;
@@ -53,18 +52,21 @@ static void on_drain(struct pn_loop *loop, struct pn_task *task)
 	pn_session_service_drain(t->service, t->all->drain_timeout_ms, on_drained, t);
 }
 
-static void on_profile(struct pn_loop *loop, struct pn_task *task)
+static void on_update(struct pn_loop *loop, struct pn_task *task)
 {
 	(void)loop;
-	struct loop_thread *t = pn_container_of(task, struct loop_thread, profile_task);
-	/* release: pairs with the acquire in pn_loop_threads_set_profile, which may post this task
+	struct loop_thread *t = pn_container_of(task, struct loop_thread, update_task);
+	/* release: pairs with the acquire in pn_loop_threads_update, which may post this task
 	 * again from here on */
-	atomic_store_explicit(&t->is_profile_pending, false, memory_order_release);
+	atomic_store_explicit(&t->is_update_pending, false, memory_order_release);
 	pthread_mutex_lock(&t->all->lock);
 	struct pn_session_profile *p = pn_session_profile_ref(t->all->profile);
+	struct pn_listener_set *l = pn_listener_set_ref(t->all->listeners);
 	pthread_mutex_unlock(&t->all->lock);
 	pn_session_service_set_profile(t->service, p);
+	pn_session_service_set_listeners(t->service, l);
 	pn_session_profile_unref(p);
+	pn_listener_set_unref(l);
 }
 
 static void report(struct loop_thread *t, bool is_ready)
@@ -113,13 +115,12 @@ static void *thread_main(void *arg)
 		report(t, false);
 		return NULL;
 	}
-	t->service = pn_session_service_new(t->loop, s->shared, s->profile, t->listeners,
-					    s->listener_count, t->index, &t->err);
+	t->service = pn_session_service_new(t->loop, s->shared, s->profile, t->index, &t->err);
 	if (!t->service) {
 		report(t, false);
 		return NULL;
 	}
-	pn_session_service_start(t->service);
+	pn_session_service_set_listeners(t->service, s->listeners);
 	report(t, true);
 	int rc = pn_loop_run(t->loop);
 	if (rc != 0)
@@ -147,6 +148,7 @@ struct pn_loop_threads *pn_loop_threads_start(const struct pn_loop_threads_setti
 	all->settings = *s;
 	all->count = count;
 	all->profile = pn_session_profile_ref(s->profile);
+	all->listeners = pn_listener_set_ref(s->listeners);
 	pthread_mutex_init(&all->lock, NULL);
 	pthread_cond_init(&all->changed, NULL);
 	unsigned started = 0;
@@ -154,9 +156,8 @@ struct pn_loop_threads *pn_loop_threads_start(const struct pn_loop_threads_setti
 		struct loop_thread *t = &all->threads[started];
 		t->all = all;
 		t->index = started;
-		t->profile_task.fn = on_profile;
+		t->update_task.fn = on_update;
 		t->drain_task.fn = on_drain;
-		t->listeners = s->listeners + (size_t)started * s->listener_count;
 		if (pthread_create(&t->thread, NULL, thread_main, t) != 0)
 			break;
 		t->is_started = true;
@@ -177,19 +178,23 @@ struct pn_loop_threads *pn_loop_threads_start(const struct pn_loop_threads_setti
 	return NULL;
 }
 
-void pn_loop_threads_set_profile(struct pn_loop_threads *all, struct pn_session_profile *profile)
+void pn_loop_threads_update(struct pn_loop_threads *all, struct pn_session_profile *profile,
+			    struct pn_listener_set *listeners)
 {
 	pthread_mutex_lock(&all->lock);
 	struct pn_session_profile *old = all->profile;
+	struct pn_listener_set *old_listeners = all->listeners;
 	all->profile = pn_session_profile_ref(profile);
+	all->listeners = pn_listener_set_ref(listeners);
 	pthread_mutex_unlock(&all->lock);
 	pn_session_profile_unref(old);
+	pn_listener_set_unref(old_listeners);
 	for (unsigned i = 0; i < all->count; i++) {
 		struct loop_thread *t = &all->threads[i];
-		/* acq_rel: a task that still waits will see the new profile; one that ran may be
+		/* acq_rel: a task that still waits will see what is new; one that ran may be
 		 * posted again */
-		if (!atomic_exchange_explicit(&t->is_profile_pending, true, memory_order_acq_rel))
-			pn_loop_post(t->loop, &t->profile_task);
+		if (!atomic_exchange_explicit(&t->is_update_pending, true, memory_order_acq_rel))
+			pn_loop_post(t->loop, &t->update_task);
 	}
 }
 
@@ -213,6 +218,7 @@ void pn_loop_threads_free(struct pn_loop_threads *all)
 	if (!all)
 		return;
 	pn_session_profile_unref(all->profile);
+	pn_listener_set_unref(all->listeners);
 	pthread_mutex_destroy(&all->lock);
 	pthread_cond_destroy(&all->changed);
 	free(all);

@@ -22,46 +22,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <postern/admin/admin.h>
 #include <postern/base/clock.h>
 #include <postern/base/log.h>
 #include <postern/version.h>
 
-#include "app.h"
+#include "worker.h"
 
 #define TICKET_ROTATION_MS (600 * 1000)
-
-struct worker {
-	int sock;
-	int signal_fd;
-	struct pn_handover handover;
-	struct pn_config *config;
-	struct pn_app_settings settings;
-	struct pn_listener *listeners; /* loop_count views of listener_count each */
-	size_t listener_count;
-	int control_fd;
-	struct pn_tls_tickets *tickets;
-	struct pn_spool *spool;
-	struct pn_auth *auth;
-	struct pn_sources *sources;
-	struct pn_relay *relay;
-	struct pn_session_shared shared;
-	struct pn_session_profile *profile;
-	struct pn_loop_threads *loops;
-	struct pn_admin *admin;
-	uint32_t features;
-	uint64_t recovered;
-	struct {
-		_Atomic uint32_t sessions_max, handshakes_max, sessions_per_source_max,
-			connections_per_minute_max;
-		_Atomic uint32_t header_size_max_bytes, text_line_max_bytes, command_line_max_bytes,
-			auth_line_max_bytes;
-		_Atomic uint32_t recipients_max, received_max, bad_commands_max,
-			transaction_memory_max_bytes, output_buffer_max_bytes, commits_max;
-		_Atomic uint32_t auth_failures_max;
-		_Atomic uint64_t size_max_bytes;
-	} live;
-};
 
 static void submit(struct pn_spool_entry *entry, void *ctx)
 {
@@ -102,22 +69,26 @@ static enum pn_log_class log_level(enum pn_config_log_level level)
 	return PN_LOG_INFO;
 }
 
-static int start_log(struct worker *w, struct pn_error *err)
+void pn_worker_log_values(const struct pn_config *c, struct pn_handover *h,
+			  struct pn_log_settings *ret)
 {
-	const struct pn_config *c = w->config;
-	struct pn_log_settings s = { .format = c->log.format == PN_CONFIG_LOG_JSON ? PN_LOG_JSON
-										   : PN_LOG_LOGFMT,
-				     .level_min = log_level(c->log.level),
-				     .path = c->log.file,
-				     .ring_slots = c->log.ring_slots };
-	int rc = pn_log_start(&s);
-	return rc == 0 ? 0
-		       : pn_error_set(err, "log: %s: %s",
-				      c->log.file[0] != '\0' ? c->log.file : "stderr",
-				      strerror(-rc));
+	*ret = (struct pn_log_settings){
+		.format = c->log.format == PN_CONFIG_LOG_JSON ? PN_LOG_JSON : PN_LOG_LOGFMT,
+		.level_min = log_level(c->log.level),
+		.fd = c->log.file[0] != '\0' ? pn_worker_take_fd(h, 1) : -1,
+		.ring_slots = c->log.ring_slots
+	};
 }
 
-static struct pn_config *config_from(const struct pn_handover *h, struct pn_error *err)
+static int start_log(struct worker *w, struct pn_error *err)
+{
+	struct pn_log_settings s;
+	pn_worker_log_values(w->config, &w->handover, &s);
+	int rc = pn_log_start(&s);
+	return rc == 0 ? 0 : pn_error_set(err, "log: %s", strerror(-rc));
+}
+
+struct pn_config *pn_worker_config_from(const struct pn_handover *h, struct pn_error *err)
 {
 	struct pn_slice text = pn_handover_get(h, "config");
 	struct pn_config *c = text.ptr ? pn_config_parse((const char *)text.ptr,
@@ -126,42 +97,6 @@ static struct pn_config *config_from(const struct pn_handover *h, struct pn_erro
 	if (!c)
 		(void)pn_error_set(err, "the handed-over configuration cannot be read");
 	return c;
-}
-
-/* Every loop sees every listener; of a `reuseport` address each loop has a socket of its own. */
-static int map_listeners(struct worker *w, struct pn_error *err)
-{
-	const struct pn_config *c = w->config;
-	uint32_t loops = w->settings.loop_count;
-	size_t fd = 0;
-	for (size_t i = 0; i < c->listener_count; i++)
-		w->listener_count += c->listeners[i].address_count;
-	w->listeners = calloc((size_t)loops * w->listener_count + 1, sizeof(w->listeners[0]));
-	if (!w->listeners)
-		return pn_error_set(err, "out of memory");
-	size_t n = 0;
-	for (size_t i = 0; i < c->listener_count; i++) {
-		const struct pn_config_listener *l = &c->listeners[i];
-		for (size_t a = 0; a < l->address_count; a++, n++) {
-			for (uint32_t loop = 0; loop < loops; loop++) {
-				if (fd >= w->handover.fd_count)
-					return pn_error_set(err, "the hand-over lacks descriptors");
-				w->listeners[loop * w->listener_count + n] = (struct pn_listener){
-					.name = l->name,
-					.fd = w->handover.fds[fd],
-					.is_implicit_tls = l->tls == PN_CONFIG_TLS_IMPLICIT
-				};
-				if (l->reuseport)
-					fd++;
-			}
-			if (!l->reuseport)
-				fd++;
-		}
-	}
-	if (fd >= w->handover.fd_count)
-		return pn_error_set(err, "the hand-over lacks the control socket");
-	w->control_fd = w->handover.fds[fd];
-	return 0;
 }
 
 static void log_certificate_warnings(const struct pn_tls_server *server)
@@ -174,8 +109,8 @@ static void log_certificate_warnings(const struct pn_tls_server *server)
 	}
 }
 
-static struct pn_session_profile *make_profile(struct worker *w, const struct pn_config *c,
-					       const struct pn_handover *h, struct pn_error *err)
+struct pn_session_profile *pn_worker_profile_new(struct worker *w, const struct pn_config *c,
+						 const struct pn_handover *h, struct pn_error *err)
 {
 	struct pn_session_profile values;
 	pn_app_profile_values(c, &values);
@@ -228,8 +163,6 @@ static void sandbox(struct worker *w)
 		if (c->upstreams[i].kind == PN_CONFIG_UPSTREAM_MAILDIR)
 			s.writable[s.writable_count++] = c->upstreams[i].maildir;
 	}
-	if (c->log.file[0] != '\0')
-		s.writable[s.writable_count++] = parent_of(c->log.file);
 	static const char *const readable[] = {
 		"/etc/resolv.conf",    "/run/systemd/resolve",   "/etc/hosts",
 		"/etc/nsswitch.conf",  "/etc/services",          "/etc/localtime",
@@ -247,97 +180,12 @@ static void sandbox(struct worker *w)
 	pn_sandbox_enter(&s);
 }
 
-static void ask_reload(void *ctx)
-{
-	char c = 'L';
-	(void)send(((struct worker *)ctx)->sock, &c, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
-static size_t limits(void *ctx, struct pn_admin_limit *out, size_t max)
-{
-	struct worker *w = ctx;
-	struct pn_spool_stats st;
-	pn_spool_stats(w->spool, &st);
-	uint64_t sessions = atomic_load_explicit(&w->shared.sessions, memory_order_relaxed);
-	uint64_t handshakes = atomic_load_explicit(&w->shared.handshakes, memory_order_relaxed);
-	const struct pn_admin_limit all[] = {
-		{ "limits.sessions_max", w->live.sessions_max, sessions, "session",
-		  "refused_sessions_max" },
-		{ "limits.handshakes_max", w->live.handshakes_max, handshakes, "session",
-		  "refused_handshakes_max" },
-		{ "limits.sessions_per_source_max", w->live.sessions_per_source_max, 0, "session",
-		  "refused_source_sessions" },
-		{ "limits.connections_per_source_per_minute_max",
-		  w->live.connections_per_minute_max, 0, "session", "refused_source_rate" },
-		{ "limits.size_max_bytes", w->live.size_max_bytes, 0, "reply", "message-too-big" },
-		{ "limits.header_size_max_bytes", w->live.header_size_max_bytes, 0, "reply",
-		  "header-too-big" },
-		{ "limits.text_line_max_bytes", w->live.text_line_max_bytes, 0, "reply",
-		  "text-line-too-long" },
-		{ "limits.command_line_max_bytes", w->live.command_line_max_bytes, 0, "reply",
-		  "line-too-long" },
-		{ "limits.auth_line_max_bytes", w->live.auth_line_max_bytes, 0, "reply",
-		  "auth-line-too-long" },
-		{ "limits.recipients_max", w->live.recipients_max, 0, "reply",
-		  "too-many-recipients" },
-		{ "limits.received_max", w->live.received_max, 0, "reply", "loop" },
-		{ "limits.bad_commands_max", w->live.bad_commands_max, 0, "reply",
-		  "too-many-errors" },
-		{ "limits.commits_per_session_max", w->live.commits_max, 0, "session",
-		  "commit_waits" },
-		{ "limits.transaction_memory_max_bytes", w->live.transaction_memory_max_bytes, 0,
-		  "reply", "memory" },
-		{ "limits.output_buffer_max_bytes", w->live.output_buffer_max_bytes, 0, "session",
-		  "output_stalls" },
-		{ "auth.failures_max", w->live.auth_failures_max, 0, "reply", "auth-too-many" },
-		{ "auth.helper_queue_max", w->settings.auth.helper_queue_max,
-		  pn_auth_inflight(w->auth), "auth", "queue_full" },
-		{ "auth.cache_entries_max", w->settings.auth.cache_entries_max, 0, "auth",
-		  "cache_evictions" },
-		{ "limits.sources_max", w->config->limits.sources_max, 0, "session",
-		  "sources_untracked" },
-		{ "limits.queue_ring_entries", w->config->limits.queue_ring_entries, 0,
-		  "relay_queue", "overflowed" },
-		{ "limits.relay_jobs_max", w->settings.relay.jobs_max, 0, "relay", "jobs_full" },
-		{ "spool.queue_messages_max", w->settings.spool.queue_messages_max, st.messages,
-		  "reply", "queue-full" },
-		{ "spool.memory_max_bytes", w->settings.spool.memory_max_bytes, st.memory_bytes,
-		  NULL, NULL },
-		{ "spool.free_space_min_bytes", w->settings.spool.free_space_min_bytes,
-		  st.free_bytes, "reply", "storage-full" },
-	};
-	size_t count = PN_ARRAY_SIZE(all) < max ? PN_ARRAY_SIZE(all) : max;
-	memcpy(out, all, count * sizeof(all[0]));
-	return count;
-}
-
-/* What the admin thread shows may change with a reload while it reads. */
-static void show_limits(struct worker *w, const struct pn_session_profile *p)
-{
-	w->live.sessions_max = p->sessions_max;
-	w->live.handshakes_max = p->handshakes_max;
-	w->live.sessions_per_source_max = p->sessions_per_source_max;
-	w->live.connections_per_minute_max = p->connections_per_source_per_minute_max;
-	w->live.header_size_max_bytes = p->smtp.limits.header_size_max_bytes;
-	w->live.text_line_max_bytes = p->smtp.limits.text_line_max_bytes;
-	w->live.command_line_max_bytes = p->smtp.limits.command_line_max_bytes;
-	w->live.auth_line_max_bytes = p->smtp.limits.auth_line_max_bytes;
-	w->live.recipients_max = p->smtp.limits.recipients_max;
-	w->live.received_max = p->smtp.limits.received_max;
-	w->live.bad_commands_max = p->smtp.limits.bad_commands_max;
-	w->live.transaction_memory_max_bytes = p->smtp.limits.transaction_memory_max_bytes;
-	w->live.output_buffer_max_bytes = p->output_buffer_max_bytes;
-	w->live.commits_max = p->commits_max;
-	w->live.auth_failures_max = p->smtp.limits.auth_failures_max;
-	w->live.size_max_bytes = p->smtp.limits.message_size_max_bytes;
-}
-
 static int start_serving(struct worker *w, struct pn_error *err)
 {
-	w->profile = make_profile(w, w->config, &w->handover, err);
+	w->profile = pn_worker_profile_new(w, w->config, &w->handover, err);
 	if (!w->profile || pn_relay_start(w->relay, err) != 0)
 		return -1;
-	show_limits(w, w->profile);
+	pn_worker_limits_set(w);
 	w->shared = (struct pn_session_shared){ .spool = w->spool,
 						.auth = w->auth,
 						.sources = w->sources,
@@ -347,8 +195,7 @@ static int start_serving(struct worker *w, struct pn_error *err)
 					      .app = &w->settings,
 					      .shared = &w->shared,
 					      .profile = w->profile,
-					      .listeners = w->listeners,
-					      .listener_count = w->listener_count };
+					      .listeners = w->listeners };
 	w->loops = pn_loop_threads_start(&t, err);
 	if (!w->loops)
 		return -1;
@@ -357,11 +204,12 @@ static int start_serving(struct worker *w, struct pn_error *err)
 				       .spool = w->spool,
 				       .started_wall_ms = pn_clock_wall_ms(),
 				       .version = PN_VERSION,
-				       .hostname = w->config->hostname,
+				       .hostname = pn_worker_hostname,
+				       .hostname_ctx = w,
 				       .features = w->features & ~w->settings.features_disabled,
-				       .limits = limits,
+				       .limits = pn_worker_limits,
 				       .limits_ctx = w,
-				       .reload = ask_reload,
+				       .reload = pn_worker_ask_reload,
 				       .reload_ctx = w };
 	w->admin = pn_admin_start(&a, err);
 	return w->admin ? 0 : -1;
@@ -378,7 +226,7 @@ static int start(struct worker *w, const struct pn_identity *id, pid_t parent_pi
 	int rc = pn_handover_recv(w->sock, &w->handover);
 	if (rc != 0)
 		return pn_error_set(err, "hand-over: %s", strerror(-rc));
-	w->config = config_from(&w->handover, err);
+	w->config = pn_worker_config_from(&w->handover, err);
 	if (!w->config)
 		return -1;
 	sandbox(w); /* before the first thread: Landlock holds the calling thread and its children only */
@@ -386,53 +234,29 @@ static int start(struct worker *w, const struct pn_identity *id, pid_t parent_pi
 		return -1;
 	if (pn_net_probe(&w->features, err) != 0)
 		return -1;
-	if (pn_app_settings_make(&w->settings, w->config, &w->handover, err) != 0 ||
-	    map_listeners(w, err) != 0)
+	if (pn_app_settings_make(&w->settings, w->config, &w->handover, NULL, err) != 0)
+		return -1;
+	w->control_fd = pn_worker_take_fd(&w->handover, 0);
+	w->listeners =
+		pn_worker_listeners_new(w->config, w->settings.loop_count, &w->handover, NULL, err);
+	if (w->control_fd < 0 || !w->listeners)
 		return -1;
 	w->tickets = pn_tls_tickets_new(w->config->tls.ticket_key_lifetime_s);
 	if (!w->tickets)
 		return pn_error_set(err, "out of memory");
 	if (open_stores(w, err) != 0)
 		return -1;
-	return start_serving(w, err);
+	pn_worker_reload_init(w);
+	if (start_serving(w, err) != 0)
+		return -1;
+	/* All that needed them has its own copy: keys and passwords do not stay in memory twice. */
+	pn_handover_clear(&w->handover);
+	return 0;
 }
 
-static void say(struct worker *w, char c)
+void pn_worker_say(struct worker *w, char c)
 {
 	(void)send(w->sock, &c, 1, MSG_NOSIGNAL);
-}
-
-/* A new configuration: everything is made first; only then are the loops told. What needs a restart
- * was refused by the parent already. */
-static void reload(struct worker *w)
-{
-	struct pn_handover h;
-	struct pn_error err = { 0 };
-	int rc = pn_handover_recv(w->sock, &h);
-	if (rc != 0) {
-		pn_logf(PN_LOG_ERROR, "reload", "hand-over: %s", strerror(-rc));
-		say(w, 'E');
-		return;
-	}
-	struct pn_config *c = config_from(&h, &err);
-	struct pn_session_profile *p = c ? make_profile(w, c, &h, &err) : NULL;
-	if (!p || pn_auth_reload(w->auth, &err) != 0) {
-		pn_logf(PN_LOG_ERROR, "reload", "refused, nothing changed: %s", err.text);
-		pn_session_profile_unref(p);
-		say(w, 'E');
-	} else {
-		pn_loop_threads_set_profile(w->loops, p);
-		pn_session_profile_unref(w->profile);
-		w->profile = p;
-		show_limits(w, p);
-		pn_log_reopen();
-		pn_logf(PN_LOG_INFO, "reload",
-			"done: certificates, TLS, users, limits and timeouts are in force for new "
-			"sessions");
-		say(w, 'K');
-	}
-	pn_config_free(c);
-	pn_handover_clear(&h);
 }
 
 /* Until SIGTERM, or until the parent closes its end. */
@@ -455,7 +279,7 @@ static void serve(struct worker *w)
 			char c;
 			if (recv(w->sock, &c, 1, MSG_PEEK) <= 0)
 				return;
-			reload(w);
+			pn_worker_on_parent(w);
 		} else if (fds[0].revents & (POLLHUP | POLLERR)) {
 			return;
 		}
@@ -472,6 +296,7 @@ static void stop(struct worker *w)
 	uint64_t used = pn_clock_mono_ms() - start_ms;
 	/* Deliveries in progress get what is left of the time, and at least a moment to end
 	 * cleanly. */
+	pn_worker_reload_stop(w);
 	pn_admin_stop(w->admin);
 	pn_relay_stop(w->relay, used + 1000 < timeout_ms ? timeout_ms - used : 1000);
 	pn_loop_threads_free(w->loops);
@@ -482,11 +307,11 @@ static void stop(struct worker *w)
 	pn_session_profile_unref(w->profile);
 	pn_tls_tickets_free(w->tickets);
 	pn_app_settings_clear(&w->settings);
-	free(w->listeners);
+	pn_listener_set_unref(w->listeners);
 	pn_logf(PN_LOG_INFO, "stop", "everything promised is delivered or in the spool");
 	pn_log_stop();
+	pn_worker_reload_deinit(w);
 	pn_config_free(w->config);
-	pn_handover_clear(&w->handover);
 }
 
 static int signals_open(void)
@@ -516,7 +341,7 @@ int pn_worker_run(int sock, const struct pn_identity *id, pid_t parent_pid)
 		pn_log_stop();
 		return PN_EXIT_CONFIG;
 	}
-	say(&w, 'R');
+	pn_worker_say(&w, 'R');
 	serve(&w);
 	stop(&w);
 	(void)close(w.signal_fd);

@@ -29,7 +29,7 @@
 #define VALUE_LEN_MAX ((size_t)1024)
 #define UNIT_MAX      8
 
-/* Set before threads start or between start and stop, read by all. */
+/* Set by one thread, read by all. */
 static _Atomic int log_format = PN_LOG_LOGFMT;
 static _Atomic int log_level_min = PN_LOG_INFO;
 

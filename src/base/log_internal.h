@@ -17,7 +17,7 @@
  * threads. */
 /* clang-format off */
 #define PN_LOG_COUNTERS(X)                                                                  \
-	X(lines) X(bytes) X(wakeups) X(write_errors) X(blocked) X(reopens) X(reopen_errors)   \
+	X(lines) X(bytes) X(wakeups) X(write_errors) X(blocked) X(reopens)                    \
 	X(dropped_debug) X(dropped_session) X(dropped_info) X(dropped_warn) X(dropped_error) \
 	X(dropped_message) X(dropped_delivery)
 /* clang-format on */

@@ -9,7 +9,7 @@
  * pn_log_stop, and that for two seconds at most; after that the thread and its memory are left to
  * the end of the process.
  *
- * A line that was only begun when the file is reopened is written again, whole, to the new file.
+ * A line that was only begun when the output changes is written again, whole, to the new one.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +32,7 @@
 #define BLOCK_SIZE ((size_t)64 * 1024)
 /* After each write: lines that come meanwhile go in one write, and their threads need not wake us. */
 #define GATHER_MS 4
-#define RETRY_MS   200
+#define RETRY_MS  200
 /* How long a stopping writer tries an output that does not take its lines, and how long pn_log_stop
  * waits. */
 #define STOP_TRY_MS 1500
@@ -61,12 +61,11 @@ struct writer {
 	struct pn_log_ring ring;
 	int event_fd;
 	int fd;
-	char *path; /* NULL: stderr */
 	enum output_kind kind;
 	bool is_blocked; /* the last write said "later", not that something is wrong */
 	pthread_t thread;
 	_Atomic bool must_stop;
-	_Atomic bool must_reopen;
+	_Atomic int next_fd; /* to go on with; -1: none */
 	uint64_t reported_drops[PN_LOG_CLASS_COUNT];
 	size_t sent; /* of the block */
 	size_t len;
@@ -105,26 +104,20 @@ bool pn_log_writer_submit(enum pn_log_class class, const char *text, size_t len)
 	return true;
 }
 
-static int open_output(const char *path, enum output_kind *ret_kind)
+static int dup_stderr(void)
+{
+	int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static enum output_kind kind_of(int fd)
 {
 	struct stat st;
-	int fd;
 
-	if (path)
-		fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
-			  0640);
-	else
-		fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-	if (fd < 0)
-		return -errno;
-	*ret_kind = OUTPUT_FILE;
-	if (fstat(fd, &st) == 0) {
-		if (S_ISSOCK(st.st_mode))
-			*ret_kind = OUTPUT_SOCKET;
-		else if (!S_ISREG(st.st_mode))
-			*ret_kind = OUTPUT_PIPE;
-	}
-	return fd;
+	if (fstat(fd, &st) != 0 || S_ISREG(st.st_mode))
+		return OUTPUT_FILE;
+	return S_ISSOCK(st.st_mode) ? OUTPUT_SOCKET : OUTPUT_PIPE;
 }
 
 static ssize_t write_pipe(int fd, const char *data, size_t len)
@@ -179,25 +172,13 @@ static bool flush_block(struct writer *w)
 	return true;
 }
 
-static void reopen_output(struct writer *w)
+static void change_output(struct writer *w, int fd)
 {
-	enum output_kind kind;
-
-	if (!w->path)
-		return;
-	int fd = open_output(w->path, &kind);
-	if (fd < 0) {
-		/* The old file goes on; better there than nowhere. */
-		pn_counter_add(&pn_log_counters[PN_LOG_C_reopen_errors], 1);
-		pn_logf(PN_LOG_ERROR, "log_reopen", "cannot open %s: %s", w->path,
-			strerrordesc_np(-fd));
-		return;
-	}
 	while (w->sent > 0 && w->sent < w->len && w->block[w->sent - 1] != '\n')
 		w->sent--;
 	close(w->fd);
 	w->fd = fd;
-	w->kind = kind;
+	w->kind = kind_of(fd);
 	pn_counter_add(&pn_log_counters[PN_LOG_C_reopens], 1);
 }
 
@@ -253,7 +234,7 @@ static void wait_for_work(struct writer *w, bool has_block)
 	uint64_t count;
 
 	/* With a block in hand new lines are no reason to wake: they wait in the ring. Stop and
-	 * reopen come within a retry. */
+	 * a new output come within a retry. */
 	if (has_block)
 		fds[0].fd = -1;
 	(void)poll(fds, can_poll_output ? 2 : 1, has_block ? RETRY_MS : -1);
@@ -270,11 +251,10 @@ static void writer_loop(struct writer *w)
 		/* acquire: pairs with the release in pn_log_stop, so that lines from before it are
 		 * seen */
 		bool must_stop = atomic_load_explicit(&w->must_stop, memory_order_acquire);
-		/* acq_rel: pairs with the release in pn_log_reopen; the rename that came before it
-		 * is done */
-		if (atomic_load_explicit(&w->must_reopen, memory_order_relaxed) &&
-		    atomic_exchange_explicit(&w->must_reopen, false, memory_order_acq_rel))
-			reopen_output(w);
+		/* acq_rel: pairs with the exchange in pn_log_set_output */
+		if (atomic_load_explicit(&w->next_fd, memory_order_relaxed) >= 0)
+			change_output(
+				w, atomic_exchange_explicit(&w->next_fd, -1, memory_order_acq_rel));
 		if (!has_block)
 			has_block = fill_block(w);
 		if (must_stop && give_up_ms == 0)
@@ -317,7 +297,10 @@ static void writer_free(struct writer *w)
 		close(w->event_fd);
 	if (w->fd >= 0)
 		close(w->fd);
-	free(w->path);
+	int next =
+		atomic_load_explicit(&w->next_fd, memory_order_relaxed); /* nobody else is left */
+	if (next >= 0)
+		close(next);
 	pthread_cond_destroy(&w->done_cond);
 	pthread_mutex_destroy(&w->done_lock);
 	free(w);
@@ -334,6 +317,7 @@ static int writer_new(const struct pn_log_settings *settings, struct writer **re
 		return -ENOMEM;
 	memset(w, 0, sizeof(*w));
 	w->event_fd = w->fd = -1;
+	atomic_init(&w->next_fd, -1);
 	for (size_t i = 0; i < PN_LOG_CLASS_COUNT; i++)
 		w->reported_drops[i] = pn_counter_get(&pn_log_counters[PN_LOG_C_dropped_debug + i]);
 	pthread_mutex_init(&w->done_lock, NULL);
@@ -341,14 +325,13 @@ static int writer_new(const struct pn_log_settings *settings, struct writer **re
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&w->done_cond, &attr);
 	pthread_condattr_destroy(&attr);
-	if (settings->path && settings->path[0] != '\0' && !(w->path = strdup(settings->path)))
-		r = -ENOMEM;
-	if (r == 0)
-		r = pn_log_ring_init(&w->ring, settings->ring_slots);
+	r = pn_log_ring_init(&w->ring, settings->ring_slots);
 	if (r == 0 && (w->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
 		r = -errno;
-	if (r == 0 && (w->fd = open_output(w->path, &w->kind)) < 0)
+	if (r == 0 && (w->fd = settings->fd >= 0 ? settings->fd : dup_stderr()) < 0)
 		r = w->fd;
+	if (r == 0)
+		w->kind = kind_of(w->fd);
 	if (r < 0) {
 		writer_free(w);
 		return r;
@@ -385,6 +368,8 @@ int pn_log_start(const struct pn_log_settings *settings)
 	pn_log_configure(settings);
 	r = start_thread(w);
 	if (r < 0) {
+		if (settings->fd >= 0)
+			w->fd = -1;
 		writer_free(w);
 		return r;
 	}
@@ -435,14 +420,18 @@ void pn_log_stop(void)
 	}
 }
 
-void pn_log_reopen(void)
+void pn_log_set_output(int fd)
 {
 	/* acquire: as in pn_log_writer_submit */
 	struct writer *w = atomic_load_explicit(&active, memory_order_acquire);
+	int next = fd >= 0 ? fd : dup_stderr();
 
-	if (!w)
-		return;
-	/* release: pairs with the exchange in writer_loop */
-	atomic_store_explicit(&w->must_reopen, true, memory_order_release);
-	wake(w);
+	if (next < 0)
+		return; /* no descriptor to be had: better the old output than none */
+	/* acq_rel: pairs with the exchange in writer_loop; one that nobody has seen is closed */
+	int unused = w ? atomic_exchange_explicit(&w->next_fd, next, memory_order_acq_rel) : next;
+	if (unused >= 0)
+		close(unused);
+	if (w)
+		wake(w);
 }

@@ -106,7 +106,7 @@ static void put_keys(struct writer *w, enum pn_config_section section, const voi
 	}
 }
 
-static const char *title_of(const struct pn_config *c, enum pn_config_section section, size_t index)
+const char *pn_config_section_title(const struct pn_config *c, enum pn_config_section section, size_t index)
 {
 	if (section == PN_SECTION_LISTENER)
 		return c->listeners[index].name;
@@ -127,7 +127,7 @@ char *pn_config_canonical(const struct pn_config *c)
 			put(&w, pn_config_section_name(section));
 			if (pn_config_section_has_title(section)) {
 				put(&w, " ");
-				put_quoted(&w, title_of(c, section, i));
+				put_quoted(&w, pn_config_section_title(c, section, i));
 			}
 			put(&w, " {\n");
 			put_keys(&w, section, pn_config_section_base(c, section, i));

@@ -104,6 +104,8 @@ size_t pn_config_section_max(enum pn_config_section section);
 /* Where the keys of the index-th section of this kind are. */
 void *pn_config_section_base(const struct pn_config *c, enum pn_config_section section, size_t index);
 size_t pn_config_section_instances(const struct pn_config *c, enum pn_config_section section);
+/* canonical.c: of a section that has one. */
+const char *pn_config_section_title(const struct pn_config *c, enum pn_config_section section, size_t index);
 
 /* names.c: the known name that `wrong` was probably meant to be, or NULL. */
 const char *pn_config_nearest_key(enum pn_config_section section, const char *wrong);

@@ -100,8 +100,8 @@ static void list_worker(struct pn_worker *w, struct pn_admin_request *r)
 	for (size_t i = 0; i < w->schedule.count; i++)
 		list_add(w, r, w->schedule.heap[i], PN_RELAY_ITEM_DEFERRED, NULL);
 	list_entries(w, r, &w->schedule.unsorted, PN_RELAY_ITEM_DEFERRED, NULL);
-	for (size_t i = 0; i < w->relay->settings.upstream_count; i++)
-		list_entries(w, r, &w->pools[i].parked, PN_RELAY_ITEM_WAITING, w->pools[i].settings->name);
+	for (size_t i = 0; i < w->pool_count; i++)
+		list_entries(w, r, &w->pools[i]->parked, PN_RELAY_ITEM_WAITING, w->pools[i]->settings->name);
 }
 
 static int item_compare(const void *va, const void *vb)

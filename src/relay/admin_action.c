@@ -68,10 +68,10 @@ static struct pn_spool_entry *take_resting(struct pn_worker *w, struct pn_admin_
 		entry = pn_schedule_take(&w->schedule, &r->id);
 		state = PN_RELAY_ITEM_DEFERRED;
 	}
-	for (size_t i = 0; !entry && i < w->relay->settings.upstream_count; i++) {
-		entry = pn_entry_list_take(&w->pools[i].parked, &r->id);
+	for (size_t i = 0; !entry && i < w->pool_count; i++) {
+		entry = pn_entry_list_take(&w->pools[i]->parked, &r->id);
 		state = PN_RELAY_ITEM_WAITING;
-		upstream = w->pools[i].settings->name;
+		upstream = w->pools[i]->settings->name;
 	}
 	if (entry)
 		pn_admin_item_fill(w, &r->item, entry, state, upstream);

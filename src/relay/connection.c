@@ -260,7 +260,7 @@ struct pn_conn *pn_conn_new(struct pn_pool *pool, struct pn_host *host, struct p
 	snprintf(conn->failure_text, sizeof(conn->failure_text), "host %s has no usable address", host->host);
 	pn_list_push_back(&pool->conns, &conn->node);
 	pool->conn_count++;
-	pn_counter_set(&pool->counters[PN_UPSTREAM_C_connections], pool->conn_count);
+	pn_pool_count(pool, PN_UPSTREAM_C_connections, 1);
 	pn_conn_timer_update(conn, true);
 	conn_post_finish(conn);
 	return conn;
@@ -363,7 +363,7 @@ void pn_conn_release(struct pn_conn *conn, struct pn_job *job)
 	conn_leave_rideable(conn);
 	conn->state = PN_CONN_IDLE;
 	if (conn->messages >= pool->settings->messages_per_connection_max ||
-	    pool->worker->state != PN_WORKER_SERVING) {
+	    pool->worker->state != PN_WORKER_SERVING || pool->is_retired) {
 		pn_conn_quit(conn);
 		return;
 	}
@@ -451,7 +451,7 @@ void pn_conn_try_finish(struct pn_conn *conn)
 	free(conn);
 	pool->conn_count--;
 	pool->closing_count--;
-	pn_counter_set(&pool->counters[PN_UPSTREAM_C_connections], pool->conn_count);
+	pn_counter_sub(&pool->counters[PN_UPSTREAM_C_connections], 1);
 	pn_pool_dispatch(pool);
 	pn_worker_progress(pool->worker);
 }

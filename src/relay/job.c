@@ -141,7 +141,7 @@ static void job_load_failed(struct pn_job *job, int error)
 	if (job->entry->attempts < UINT16_MAX)
 		job->entry->attempts++;
 	job->entry->next_attempt_wall_ms =
-		pn_worker_wall_ms(w) + pn_backoff_delay_ms(&w->relay->retry, job->entry->attempts, &w->prng);
+		pn_worker_wall_ms(w) + pn_backoff_delay_ms(&w->setup->retry, job->entry->attempts, &w->prng);
 	pn_job_go(job, PN_JOB_END);
 }
 
@@ -182,10 +182,11 @@ static void job_part(struct pn_job *job)
 {
 	if (!job->part) {
 		/* The place that a parked message waited for is for that upstream, whatever else is owed. */
-		job->part = job->pool && !job->is_attempt && !job->is_cut ? pn_job_reserved_part(job) : NULL;
+		bool is_open = !job->is_cut && !job->is_outdated;
+		job->part = job->pool && !job->is_attempt && is_open ? pn_job_reserved_part(job) : NULL;
 		if (!job->part) {
 			job_leave_pool(job);
-			job->part = job->is_cut ? NULL : pn_job_next_part(job);
+			job->part = is_open ? pn_job_next_part(job) : NULL;
 		}
 		if (!job->part) {
 			pn_job_go(job, PN_JOB_DECIDE);

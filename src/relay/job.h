@@ -56,8 +56,9 @@ const char *pn_verdict_name(enum pn_verdict verdict);
 struct pn_job_rcpt {
 	const struct pn_recipient *recipient;
 	uint32_t index;                  /* in the envelope */
-	uint16_t upstream;
+	uint16_t upstream;               /* in the worker's pools, while the plan is made */
 	uint8_t verdict;                 /* enum pn_verdict */
+	bool is_local;                   /* its upstream is a Maildir */
 	bool is_reported;                /* in this attempt */
 	struct pn_smtp_reply_info reply; /* text in the job's arena */
 	struct pn_slice remote_mta;      /* empty: none spoke */
@@ -65,8 +66,10 @@ struct pn_job_rcpt {
 
 /* Recipients for one transaction. */
 struct pn_part {
-	uint16_t upstream;
+	struct pn_pool *pool; /* valid for a part that is begun, for others until job->is_outdated */
+	uint16_t serial;      /* of the pool's upstream */
 	bool is_done;
+	bool is_replaced;     /* a reload has retired the pool */
 	bool is_fresh;        /* a reused connection was dead: take a new one */
 	uint32_t first, count; /* in job->rcpts */
 	uint32_t tried;       /* bits of hosts */
@@ -117,6 +120,7 @@ struct pn_job {
 	bool is_attempt;              /* something was tried */
 	bool is_damaged;              /* the content is not what was stored: held, for a human to look at */
 	bool is_cut;                  /* stopping: untried parts stay untried */
+	bool is_outdated;             /* a reload came after the plan: parts that are not begun are left to a new one */
 	bool is_delay_due;            /* recipients that are deferred may be told of it */
 	bool is_delay_reported;
 	struct pn_report *report;

@@ -76,7 +76,7 @@ static void log_group(const struct pn_job *job, const struct pn_job_rcpt *r, uin
 	struct pn_log_line line;
 	pn_log_begin(&line, PN_LOG_DELIVERY, "delivery");
 	pn_log_id(&line, "id", &job->entry->id);
-	pn_log_str(&line, "upstream", w->pools[job->part->upstream].settings->name);
+	pn_log_str(&line, "upstream", job->part->pool->settings->name);
 	if (conn) {
 		pn_log_str(&line, "host", conn->host->host);
 		pn_log_str(&line, "address", conn->address_text);
@@ -98,7 +98,7 @@ static void log_group(const struct pn_job *job, const struct pn_job_rcpt *r, uin
 
 void pn_part_log(struct pn_job *job, const struct pn_part *part, const struct pn_conn *conn)
 {
-	struct pn_pool *pool = &job->worker->pools[part->upstream];
+	struct pn_pool *pool = part->pool;
 	uint32_t i = 0;
 	pn_worker_count(job->worker, PN_RELAY_C_attempts, 1);
 	while (i < part->count) {
@@ -135,7 +135,7 @@ static bool job_is_older(const struct pn_job *job, uint64_t age_s)
 
 void pn_job_decide(struct pn_job *job)
 {
-	const struct pn_relay_settings *s = &job->worker->relay->settings;
+	const struct pn_relay_settings *s = &job->worker->setup->settings;
 	bool is_tried = false;
 	bool is_expired = !job->is_damaged && job_is_older(job, s->lifetime_s);
 	for (uint32_t i = 0; i < job->rcpt_count; i++) {
@@ -227,15 +227,47 @@ static bool record_has_more(const struct pn_job *job)
 	return deferred < job->rcpt_count / 2 || job->entry->attempts % job->lot_count != 0;
 }
 
+/* What a reload has left untried, or what the old settings could not deliver, goes by the new ones at once. */
+static bool record_is_outdated(const struct pn_job *job)
+{
+	for (uint32_t p = 0; job->is_outdated && p < job->part_count; p++) {
+		const struct pn_part *part = &job->parts[p];
+		for (uint32_t i = 0; i < part->count; i++) {
+			uint8_t verdict = job->rcpts[part->first + i].verdict;
+			if (verdict == PN_VERDICT_NONE || (verdict == PN_VERDICT_DEFERRED && part->is_replaced))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Who keeps the message waiting; 0: nobody, or not only one. */
+static uint16_t record_upstream(const struct pn_job *job)
+{
+	uint16_t serial = 0;
+	for (uint32_t p = 0; p < job->part_count; p++) {
+		const struct pn_part *part = &job->parts[p];
+		bool is_deferred = false;
+		for (uint32_t i = 0; i < part->count; i++)
+			is_deferred = is_deferred || job->rcpts[part->first + i].verdict == PN_VERDICT_DEFERRED;
+		if (!is_deferred || serial == part->serial)
+			continue;
+		if (serial != 0)
+			return 0;
+		serial = part->serial;
+	}
+	return serial;
+}
+
 static uint64_t record_next_attempt(struct pn_job *job)
 {
 	struct pn_worker *w = job->worker;
 	uint64_t now_ms = pn_worker_wall_ms(w);
 	if (!job->is_attempt)
 		return job->entry->next_attempt_wall_ms;
-	if (job->park || job->is_cut || record_has_more(job))
+	if (job->park || job->is_cut || record_has_more(job) || record_is_outdated(job))
 		return now_ms;
-	return now_ms + pn_backoff_delay_ms(&w->relay->retry, job->entry->attempts, &w->prng);
+	return now_ms + pn_backoff_delay_ms(&w->setup->retry, job->entry->attempts, &w->prng);
 }
 
 static void record_failed(struct pn_worker *w, int result)
@@ -331,6 +363,7 @@ void pn_job_record(struct pn_job *job)
 		entry->flags |= PN_ENTRY_DELAY_SENT;
 	if (job->is_damaged)
 		entry->flags |= PN_ENTRY_HELD;
+	entry->upstream = record_upstream(job);
 	if (job->admin)
 		pn_admin_apply(job);
 	job->is_final = !job_has_pending(job);

@@ -38,10 +38,12 @@ static void plan_collect(struct pn_job *job)
 		}
 		if (job->rcpt_count == PN_JOB_RCPTS_MAX)
 			return;
+		size_t upstream = pn_route_find(&job->worker->setup->route, r->address);
 		job->rcpts[job->rcpt_count++] = (struct pn_job_rcpt){
 			.recipient = r,
 			.index = index,
-			.upstream = (uint16_t)pn_route_find(&job->worker->relay->route, r->address),
+			.upstream = (uint16_t)upstream,
+			.is_local = job->worker->pools[upstream]->settings->kind == PN_UPSTREAM_MAILDIR,
 		};
 	}
 }
@@ -49,7 +51,7 @@ static void plan_collect(struct pn_job *job)
 /* Stable counting sort by upstream: order within an upstream stays that of the envelope. */
 static int plan_group(struct pn_job *job)
 {
-	size_t upstream_count = job->worker->relay->settings.upstream_count;
+	size_t upstream_count = job->worker->pool_count;
 	uint32_t starts[PN_RELAY_UPSTREAMS_MAX + 1] = {0};
 	struct pn_job_rcpt *sorted = pn_arena_alloc(&job->arena, (job->rcpt_count + 1) * sizeof(*sorted));
 	if (!sorted)
@@ -57,7 +59,7 @@ static int plan_group(struct pn_job *job)
 	for (uint32_t i = 0; i < job->rcpt_count; i++)
 		starts[job->rcpts[i].upstream + 1]++;
 	for (size_t u = 0; u < upstream_count; u++) {
-		uint32_t max = job->worker->relay->upstreams[u].recipients_per_transaction_max;
+		uint32_t max = job->worker->pools[u]->settings->recipients_per_transaction_max;
 		job->part_count += (starts[u + 1] + max - 1) / max;
 		starts[u + 1] += starts[u];
 	}
@@ -72,9 +74,10 @@ static void plan_parts(struct pn_job *job)
 	uint32_t count = 0, i = 0;
 	while (i < job->rcpt_count) {
 		uint16_t upstream = job->rcpts[i].upstream;
-		uint32_t max = job->worker->relay->upstreams[upstream].recipients_per_transaction_max;
+		struct pn_pool *pool = job->worker->pools[upstream];
+		uint32_t max = pool->settings->recipients_per_transaction_max;
 		struct pn_part *part = &job->parts[count++];
-		*part = (struct pn_part){.upstream = upstream, .first = i};
+		*part = (struct pn_part){.pool = pool, .serial = pool->upstream->serial, .first = i};
 		while (i < job->rcpt_count && job->rcpts[i].upstream == upstream && part->count < max) {
 			part->count++;
 			i++;
@@ -104,7 +107,7 @@ int pn_job_plan(struct pn_job *job)
 struct pn_part *pn_job_reserved_part(struct pn_job *job)
 {
 	for (uint32_t i = 0; i < job->part_count; i++) {
-		if (!job->parts[i].is_done && job->parts[i].upstream == job->pool->index)
+		if (!job->parts[i].is_done && job->parts[i].pool == job->pool)
 			return &job->parts[i];
 	}
 	return NULL;
@@ -115,15 +118,14 @@ struct pn_part *pn_job_next_part(struct pn_job *job)
 	struct pn_part *left = NULL;
 	for (uint32_t i = 0; i < job->part_count; i++) {
 		struct pn_part *part = &job->parts[i];
-		struct pn_pool *pool = &job->worker->pools[part->upstream];
 		if (part->is_done)
 			continue;
-		if (pn_pool_enter(pool)) {
-			job->pool = pool;
+		if (pn_pool_enter(part->pool)) {
+			job->pool = part->pool;
 			return part;
 		}
 		left = left ? left : part;
 	}
-	job->park = left ? &job->worker->pools[left->upstream] : NULL;
+	job->park = left ? left->pool : NULL;
 	return NULL;
 }

@@ -12,7 +12,7 @@
 
 struct pn_known_item {
 	struct pn_id id;
-	uint32_t kind;  /* 0: a recovered entry; else 1 + upstream for a Maildir file */
+	uint32_t kind;  /* 0: a recovered entry; else the known_kind of the Maildir */
 	uint32_t index; /* recipient, for a Maildir file */
 };
 

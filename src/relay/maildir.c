@@ -379,7 +379,7 @@ static void delivery_next(struct pn_maildir_delivery *d)
 	const struct pn_known *known = &job->worker->relay->known;
 	for (; d->at < job->part->count; d->at++) {
 		struct pn_job_rcpt *r = delivery_rcpt(d);
-		if (pn_known_has(known, &job->entry->id, 1u + job->pool->index, r->index)) {
+		if (pn_known_has(known, &job->entry->id, d->maildir->known_kind, r->index)) {
 			rcpt_set(r, PN_VERDICT_DELIVERED, 0, "delivered to the Maildir before a restart");
 			d->needs_sync = true; /* the restart may have come before that */
 			continue;
@@ -407,7 +407,7 @@ void pn_maildir_start(struct pn_job *job)
 	static const struct pn_smtp_reply_info no_memory = {
 		.enhanced = {4, 3, 0}, .text = {(const uint8_t *)"out of memory", sizeof("out of memory") - 1}};
 	struct pn_maildir_delivery *d;
-	if (job->is_cut) {
+	if (job->is_cut || job->pool->is_retired) {
 		pn_job_part_end(job);
 		return;
 	}

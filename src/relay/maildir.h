@@ -9,6 +9,8 @@
 #ifndef PN_RELAY_MAILDIR_H
 #define PN_RELAY_MAILDIR_H
 
+#include <stdatomic.h>
+
 #include <postern/net/loop.h>
 #include <postern/relay/relay.h>
 
@@ -19,12 +21,14 @@ struct pn_maildir;
 
 #define PN_MAILDIR_NAME_SIZE 96
 
-/* Makes the folders where missing. NULL with err. Blocking; before threads. */
+/* Makes the folders where missing. NULL with err. Blocking; not on a worker's thread. */
 struct pn_maildir *pn_maildir_new(const struct pn_upstream_settings *settings, struct pn_error *err);
-void pn_maildir_free(struct pn_maildir *m);
-/* Looks into new and cur for files of recovered messages (kind 0 in `known`), adds them with kind 1 +
- * upstream. Blocking; before threads. */
-void pn_maildir_find_known(const struct pn_maildir *m, uint32_t upstream, struct pn_known *known);
+/* Any thread. */
+struct pn_maildir *pn_maildir_ref(struct pn_maildir *m);
+void pn_maildir_unref(struct pn_maildir *m);
+/* Looks into new and cur for files of recovered messages (kind 0 in `known`), adds them with the Maildir's
+ * known_kind. Blocking; before threads. */
+void pn_maildir_find_known(const struct pn_maildir *m, struct pn_known *known);
 
 void pn_maildir_name(char out[PN_MAILDIR_NAME_SIZE], const struct pn_id *id, uint32_t index);
 /* Reads such a name, or one with a Maildir suffix (":2,S"). */
@@ -44,6 +48,8 @@ void pn_maildir_start(struct pn_job *job);
 
 /* ---- between maildir.c and maildir_dir.c ---- */
 struct pn_maildir {
+	_Atomic uint32_t refs;
+	uint32_t known_kind; /* of its files in pn_known; the same whenever the same path is opened */
 	int dir_fd, tmp_fd, new_fd, cur_fd;
 };
 

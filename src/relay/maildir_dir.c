@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* maildir_dir.c - the folders and names of a Maildir; everything here is done before threads, or is pure. */
+/* maildir_dir.c - the folders and names of a Maildir; nothing here is done on a worker's thread, or it is pure. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <postern/base/codec.h>
 
 #include "maildir.h"
 
@@ -41,19 +43,29 @@ struct pn_maildir *pn_maildir_new(const struct pn_upstream_settings *settings, s
 		pn_error_set(err, "upstream %s: out of memory", settings->name);
 		return NULL;
 	}
-	*m = (struct pn_maildir){-1, -1, -1, -1};
+	*m = (struct pn_maildir){.dir_fd = -1, .tmp_fd = -1, .new_fd = -1, .cur_fd = -1};
+	atomic_init(&m->refs, 1);
+	m->known_kind = 1 + pn_crc32c(0, settings->maildir_path, strlen(settings->maildir_path)) / 2;
 	int rc = maildir_open(m, settings->maildir_path);
 	if (rc < 0) {
 		pn_error_set(err, "upstream %s: Maildir %s: %s", settings->name, settings->maildir_path, strerror(-rc));
-		pn_maildir_free(m);
+		pn_maildir_unref(m);
 		return NULL;
 	}
 	return m;
 }
 
-void pn_maildir_free(struct pn_maildir *m)
+struct pn_maildir *pn_maildir_ref(struct pn_maildir *m)
 {
-	if (!m)
+	/* relaxed: the caller has a reference already */
+	atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
+	return m;
+}
+
+void pn_maildir_unref(struct pn_maildir *m)
+{
+	/* acq_rel: what other threads did with it is over before the last one closes it; pairs with itself */
+	if (!m || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	int fds[] = {m->dir_fd, m->tmp_fd, m->new_fd, m->cur_fd};
 	for (size_t i = 0; i < PN_ARRAY_SIZE(fds); i++) {
@@ -92,7 +104,7 @@ bool pn_maildir_name_parse(const char *name, struct pn_id *ret_id, uint32_t *ret
 	return true;
 }
 
-static void find_in(const struct pn_maildir *m, const char *folder, uint32_t upstream, const struct pn_known *known,
+static void find_in(const struct pn_maildir *m, const char *folder, const struct pn_known *known,
                     struct pn_known *found)
 {
 	struct dirent *d;
@@ -104,7 +116,7 @@ static void find_in(const struct pn_maildir *m, const char *folder, uint32_t ups
 		return;
 	}
 	while ((d = readdir(dir)) != NULL) {
-		struct pn_known_item item = {.kind = 1 + upstream};
+		struct pn_known_item item = {.kind = m->known_kind};
 		char name[PN_MAILDIR_NAME_SIZE];
 		if (!pn_maildir_name_parse(d->d_name, &item.id, &item.index) || !pn_known_has(known, &item.id, 0, 0))
 			continue;
@@ -116,12 +128,12 @@ static void find_in(const struct pn_maildir *m, const char *folder, uint32_t ups
 	closedir(dir);
 }
 
-void pn_maildir_find_known(const struct pn_maildir *m, uint32_t upstream, struct pn_known *known)
+void pn_maildir_find_known(const struct pn_maildir *m, struct pn_known *known)
 {
 	struct pn_known found = {0};
 	/* In new too, and first: what is there now may be moved to cur before the message's turn comes. */
-	find_in(m, "new", upstream, known, &found);
-	find_in(m, "cur", upstream, known, &found);
+	find_in(m, "new", known, &found);
+	find_in(m, "cur", known, &found);
 	for (size_t i = 0; i < found.count; i++)
 		pn_known_add(known, &found.items[i]);
 	pn_known_deinit(&found);

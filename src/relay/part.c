@@ -47,18 +47,26 @@ void pn_part_set_all(struct pn_job *job, struct pn_part *part, enum pn_verdict v
 	}
 }
 
+/* The host's name as the job keeps it: after a reload the job may outlive the pool. */
+static struct pn_slice part_host(struct pn_job *job, const struct pn_conn *conn)
+{
+	struct pn_slice copy;
+	return pn_arena_dup(&job->arena, pn_slice_str(conn->host->host), &copy) == 0 ? copy : PN_SLICE_NULL;
+}
+
 /* Texts are in the job's arena already, where the client was told to put them. */
 static void part_take_results(struct pn_job *job, const struct pn_conn *conn)
 {
 	const struct pn_part *part = job->part;
 	const struct pn_smtp_transaction *t = &job->transaction;
+	struct pn_slice host = part_host(job, conn);
 	for (uint32_t i = 0; i < part->count; i++) {
 		struct pn_job_rcpt *r = &job->rcpts[part->first + i];
 		r->reply = t->results[i].reply;
 		r->verdict = (uint8_t)pn_verdict_of_reply(&r->reply);
 		if (t->results[i].stage == PN_STAGE_EHLO)
 			r->reply.code = 0; /* our own client refused: no server said that */
-		r->remote_mta = r->reply.code != 0 ? pn_slice_str(conn->host->host) : PN_SLICE_NULL;
+		r->remote_mta = r->reply.code != 0 ? host : PN_SLICE_NULL;
 		if (r->verdict == PN_VERDICT_DELIVERED && t->is_dsn_dropped)
 			r->verdict = PN_VERDICT_RELAYED;
 	}
@@ -100,7 +108,7 @@ void pn_part_start(struct pn_job *job)
 {
 	struct pn_part *part = job->part;
 	struct pn_conn *conn = NULL;
-	if (job->is_cut) {
+	if (job->is_cut || job->pool->is_retired) {
 		part_over(job); /* untried: stays as it was */
 		return;
 	}
@@ -135,7 +143,7 @@ void pn_part_refused(struct pn_job *job, struct pn_conn *conn, bool may_retry_ho
 	PN_ASSERT(job->conn == conn);
 	job->conn = NULL;
 	part->failure = pn_job_copy_reply(job, &conn->failure);
-	part->failure_host = conn->failure.code != 0 ? pn_slice_str(conn->host->host) : PN_SLICE_NULL;
+	part->failure_host = conn->failure.code != 0 ? part_host(job, conn) : PN_SLICE_NULL;
 	if (!may_retry_host || ++part->again_count > PART_AGAIN_MAX)
 		part->tried |= UINT32_C(1) << conn->host->index;
 	pn_job_go(job, PN_JOB_PART);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * relay.c - settings with their defaults, making and ending the workers, the door for entries.
+ * relay.c - making and ending the workers, the door for entries.
  *
  * Before pn_relay_start every entry is a recovered one: it goes straight into some worker's
  * schedule or backlog, round robin, without any I/O.
@@ -31,140 +31,14 @@ const char *pn_relay_item_state_name(enum pn_relay_item_state state)
 	return names[state];
 }
 
-/* ---- settings ---- */
-
-static void or_default(uint32_t *value, uint32_t other)
-{
-	if (*value == 0)
-		*value = other;
-}
-
-static void settings_defaults(struct pn_relay_settings *s)
-{
-	or_default(&s->worker_count, 1);
-	or_default(&s->queue_ring_entries, 4096);
-	or_default(&s->jobs_max, 128);
-	or_default(&s->retry_first_s, 60);
-	or_default(&s->retry_max_s, 3600);
-	or_default(&s->retry_factor_percent, 200);
-	or_default(&s->host_retry_first_s, 5);
-	or_default(&s->host_retry_max_s, 300);
-	or_default(&s->lifetime_s, 432000);
-	or_default(&s->report_full_max_bytes, 1u << 20);
-	if (s->jobs_max < 2 * s->upstream_count)
-		s->jobs_max = 2 * (uint32_t)s->upstream_count;
-}
-
-static void upstream_defaults(struct pn_upstream_settings *u, const struct pn_relay_settings *s)
-{
-	if (u->port == 0)
-		u->port = u->kind == PN_UPSTREAM_LMTP ? 24 : u->tls == PN_UPSTREAM_TLS_IMPLICIT ? 465 : 25;
-	if (!u->helo_name)
-		u->helo_name = s->hostname;
-	or_default(&u->connections_max, 20);
-	or_default(&u->messages_per_connection_max, 100);
-	or_default(&u->pipeline_messages_max, 8);
-	or_default(&u->recipients_per_transaction_max, 1000);
-	or_default(&u->idle_timeout_s, 30);
-	or_default(&u->connect_timeout_s, 30);
-	or_default(&u->tls_timeout_s, 60);
-	or_default(&u->greeting_timeout_s, 300);
-	or_default(&u->command_timeout_s, 300);
-	or_default(&u->data_start_timeout_s, 120);
-	or_default(&u->data_block_timeout_s, 180);
-	or_default(&u->data_end_timeout_s, 600);
-	or_default(&u->transaction_timeout_s, 7200);
-}
-
-static int upstream_check(const struct pn_upstream_settings *u, struct pn_error *err)
-{
-	const char *what = NULL;
-	if (u->kind == PN_UPSTREAM_MAILDIR) {
-		if (!u->maildir_path || !*u->maildir_path)
-			what = "a Maildir needs a path";
-	} else if (u->host_count == 0 || u->host_count > PN_RELAY_HOSTS_MAX) {
-		what = "needs 1 to 16 hosts";
-	} else if (u->tls != PN_UPSTREAM_TLS_NONE && !u->tls_client) {
-		what = "TLS needs a client context";
-	} else if (u->auth_user && !u->auth_password) {
-		what = "a user needs a password";
-	} else if (u->auth_user && !u->auth_without_tls && u->tls == PN_UPSTREAM_TLS_NONE) {
-		what = "a password is only sent inside TLS";
-	}
-	if (!what)
-		return 0;
-	pn_error_set(err, "upstream %s: %s", u->name, what);
-	return -EINVAL;
-}
-
-static int settings_check(const struct pn_relay_settings *s, struct pn_error *err)
-{
-	const char *what = NULL;
-	if (s->worker_count == 0 || s->worker_count > PN_RELAY_WORKERS_MAX)
-		what = "1 to 64 relay workers";
-	else if (s->upstream_count == 0 || s->upstream_count > PN_RELAY_UPSTREAMS_MAX)
-		what = "1 to 256 upstreams";
-	else if (s->retry_jitter_percent > 90)
-		what = "retry jitter of 0 to 90 percent";
-	else if (s->retry_factor_percent < 100)
-		what = "retry factor of at least 100 percent";
-	else if (!s->hostname || !s->postmaster)
-		what = "hostname and postmaster";
-	if (!what)
-		return 0;
-	pn_error_set(err, "relay: needs %s", what);
-	return -EINVAL;
-}
-
-static int relay_copy_settings(struct pn_relay *relay, const struct pn_relay_settings *settings, struct pn_error *err)
-{
-	struct pn_relay_settings *s = &relay->settings;
-	*s = *settings;
-	settings_defaults(s);
-	int rc = settings_check(s, err);
-	if (rc < 0)
-		return rc;
-	relay->upstreams = calloc(s->upstream_count, sizeof(*relay->upstreams));
-	relay->maildirs = calloc(s->upstream_count, sizeof(struct pn_maildir *));
-	if (!relay->upstreams || !relay->maildirs)
-		return -ENOMEM;
-	for (size_t i = 0; i < s->upstream_count; i++) {
-		relay->upstreams[i] = s->upstreams[i];
-		upstream_defaults(&relay->upstreams[i], s);
-		rc = upstream_check(&relay->upstreams[i], err);
-		if (rc < 0)
-			return rc;
-	}
-	s->upstreams = relay->upstreams;
-	relay->retry = (struct pn_backoff){
-		.first_ms = (uint64_t)s->retry_first_s * 1000,
-		.max_ms = (uint64_t)s->retry_max_s * 1000,
-		.factor_percent = s->retry_factor_percent,
-		.jitter_percent = s->retry_jitter_percent,
-	};
-	return pn_route_init(&relay->route, s->upstreams, s->upstream_count, err);
-}
-
 /* ---- life ---- */
-
-static int relay_open_maildirs(struct pn_relay *relay, struct pn_error *err)
-{
-	for (size_t i = 0; i < relay->settings.upstream_count; i++) {
-		if (relay->upstreams[i].kind != PN_UPSTREAM_MAILDIR)
-			continue;
-		relay->maildirs[i] = pn_maildir_new(&relay->upstreams[i], err);
-		if (!relay->maildirs[i])
-			return -EIO;
-	}
-	return 0;
-}
 
 static int relay_init(struct pn_relay *relay, const struct pn_relay_settings *settings, struct pn_error *err)
 {
-	int rc = relay_copy_settings(relay, settings, err);
+	int rc = pn_setup_new(settings, NULL, &relay->setup, err);
 	if (rc < 0)
 		return rc;
-	rc = pn_queue_init(&relay->queue, relay->settings.queue_ring_entries);
+	rc = pn_queue_init(&relay->queue, relay->setup->settings.queue_ring_entries);
 	if (rc < 0)
 		return rc;
 	relay->queue_block.scope = "relay_queue";
@@ -176,13 +50,10 @@ static int relay_init(struct pn_relay *relay, const struct pn_relay_settings *se
 	if (rc < 0)
 		return rc;
 	relay->has_dns = true;
-	rc = relay_open_maildirs(relay, err);
-	if (rc < 0)
-		return rc;
-	relay->workers = calloc(relay->settings.worker_count, sizeof(*relay->workers));
+	relay->workers = calloc(relay->setup->settings.worker_count, sizeof(*relay->workers));
 	if (!relay->workers)
 		return -ENOMEM;
-	relay->worker_count = relay->settings.worker_count;
+	relay->worker_count = relay->setup->settings.worker_count;
 	for (uint32_t i = 0; i < relay->worker_count; i++) {
 		rc = pn_worker_init(&relay->workers[i], relay, i);
 		if (rc < 0)
@@ -230,11 +101,7 @@ void pn_relay_free(struct pn_relay *relay)
 	}
 	while ((entry = pn_entry_list_pop(&left)) != NULL)
 		pn_spool_entry_free(relay->spool, entry);
-	for (size_t i = 0; relay->maildirs && i < relay->settings.upstream_count; i++)
-		pn_maildir_free(relay->maildirs[i]);
-	free(relay->maildirs);
-	free(relay->upstreams);
-	pn_route_deinit(&relay->route);
+	pn_setup_free(relay->setup);
 	pn_known_deinit(&relay->known);
 	if (relay->has_dns)
 		pn_dns_library_cleanup();
@@ -276,9 +143,9 @@ static int relay_await_start(struct pn_relay *relay, uint32_t count, struct pn_e
 static void relay_prepare_known(struct pn_relay *relay)
 {
 	pn_known_sort(&relay->known);
-	for (size_t i = 0; i < relay->settings.upstream_count && relay->known.count > 0; i++) {
-		if (relay->maildirs[i])
-			pn_maildir_find_known(relay->maildirs[i], (uint32_t)i, &relay->known);
+	for (size_t i = 0; i < relay->setup->settings.upstream_count && relay->known.count > 0; i++) {
+		if (relay->setup->upstreams[i]->maildir)
+			pn_maildir_find_known(relay->setup->upstreams[i]->maildir, &relay->known);
 	}
 	pn_known_prune(&relay->known);
 }
@@ -339,7 +206,7 @@ void pn_relay_stop(struct pn_relay *relay, uint64_t deadline_ms)
 static void relay_submit_recovered(struct pn_relay *relay, struct pn_spool_entry *entry)
 {
 	struct pn_worker *w = &relay->workers[relay->submit_turn++ % relay->worker_count];
-	uint64_t latest_ms = relay->wall_base_ms + (uint64_t)relay->settings.retry_max_s * 2000;
+	uint64_t latest_ms = relay->wall_base_ms + (uint64_t)relay->setup->settings.retry_max_s * 2000;
 	struct pn_known_item item = {.id = entry->id};
 	/* Persisted times are wall clock, which may have been set back since. */
 	if (entry->next_attempt_wall_ms > latest_ms)
@@ -363,5 +230,5 @@ void pn_relay_submit(struct pn_relay *relay, struct pn_spool_entry *entry)
 
 size_t pn_relay_route(const struct pn_relay *relay, struct pn_slice address)
 {
-	return pn_route_find(&relay->route, address);
+	return pn_route_find(&relay->setup->route, address);
 }

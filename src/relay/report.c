@@ -62,8 +62,7 @@ static bool rcpt_is_for(const struct pn_job *job, const struct pn_job_rcpt *r, e
 	case PN_DSN_RELAYED:
 		return r->verdict == PN_VERDICT_RELAYED;
 	case PN_DSN_DELIVERED:
-		return r->verdict == PN_VERDICT_DELIVERED &&
-		       job->worker->pools[r->upstream].settings->kind == PN_UPSTREAM_MAILDIR;
+		return r->verdict == PN_VERDICT_DELIVERED && r->is_local;
 	}
 	return false;
 }
@@ -342,10 +341,18 @@ static void report_status(const struct pn_report *rp, const struct pn_job_rcpt *
 	}
 }
 
-static void report_fill(struct pn_report *rp)
+/* A reload may give the worker other settings before the report is written. */
+static const char *report_text(struct pn_report *rp, const char *text)
+{
+	struct pn_slice copy;
+	return pn_arena_dup(&rp->arena, pn_slice_str(text), &copy) == 0 ? (const char *)copy.ptr : NULL;
+}
+
+/* 0 or -ENOMEM. */
+static int report_fill(struct pn_report *rp)
 {
 	struct pn_job *job = rp->job;
-	const struct pn_relay_settings *s = &job->worker->relay->settings;
+	const struct pn_relay_settings *s = &job->worker->setup->settings;
 	const struct pn_spool_message *m = job->message;
 	uint64_t now_ms = pn_clock_wall_ms();
 	for (size_t i = 0; i < rp->count; i++) {
@@ -361,8 +368,8 @@ static void report_fill(struct pn_report *rp)
 		report_status(rp, r, rp->recipients[i].status);
 	}
 	rp->dsn = (struct pn_dsn){
-		.hostname = s->hostname,
-		.postmaster = s->postmaster,
+		.hostname = report_text(rp, s->hostname),
+		.postmaster = report_text(rp, s->postmaster),
 		.report_id = pn_report_id(&job->entry->id, rp->action,
 		                          (const struct pn_job_rcpt *const *)rp->rcpts, rp->count),
 		.now_wall_ms = now_ms,
@@ -374,13 +381,17 @@ static void report_fill(struct pn_report *rp)
 		.has_8bit_header = m->facts.has_8bit_header,
 		.has_8bit_body = m->facts.has_8bit_body,
 	};
+	return rp->dsn.hostname && rp->dsn.postmaster ? 0 : -ENOMEM;
 }
 
 static void report_begin(struct pn_report *rp)
 {
 	struct pn_worker *w = rp->job->worker;
-	int rc = 0;
-	report_fill(rp);
+	int rc = report_fill(rp);
+	if (rc < 0) {
+		report_failed(rp, rc);
+		return;
+	}
 	if (pn_spool_has_bounce(w->relay->spool, &rp->dsn.report_id)) {
 		report_stored(rp, "queued before");
 		return;

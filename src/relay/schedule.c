@@ -147,6 +147,16 @@ struct pn_spool_entry *pn_schedule_take(struct pn_schedule *s, const struct pn_i
 	return e;
 }
 
+void pn_schedule_update(struct pn_schedule *s, void (*fn)(struct pn_spool_entry *entry, void *ctx), void *ctx)
+{
+	for (size_t i = 0; i < s->count; i++)
+		fn(s->heap[i], ctx);
+	for (struct pn_spool_entry *e = s->unsorted.first; e; e = e->next)
+		fn(e, ctx);
+	for (size_t i = s->count / 2; i > 0; i--)
+		schedule_down(s, i - 1);
+}
+
 uint64_t pn_schedule_next_ms(const struct pn_schedule *s)
 {
 	uint64_t next = s->count > 0 ? schedule_key(s->heap[0]) : UINT64_MAX;

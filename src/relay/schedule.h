@@ -31,6 +31,8 @@ struct pn_spool_entry *pn_schedule_pop_due(struct pn_schedule *s, uint64_t now_m
 struct pn_spool_entry *pn_schedule_pop_any(struct pn_schedule *s);
 /* Gives the entry with this id, or NULL. Linear. */
 struct pn_spool_entry *pn_schedule_take(struct pn_schedule *s, const struct pn_id *id);
+/* Calls fn for each entry, which may change its next_attempt_wall_ms; then sorts anew. Linear. */
+void pn_schedule_update(struct pn_schedule *s, void (*fn)(struct pn_spool_entry *entry, void *ctx), void *ctx);
 /* When the next entry is due; UINT64_MAX: none. */
 uint64_t pn_schedule_next_ms(const struct pn_schedule *s);
 static inline size_t pn_schedule_count(const struct pn_schedule *s)

@@ -10,15 +10,16 @@
  */
 #include "upstream.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <postern/base/log.h>
 
 #include "connection.h"
 #include "job.h"
 #include "maildir.h"
+#include "setup.h"
 #include "worker.h"
 
 /* Those who wait for a host look no more often than this. */
@@ -56,83 +57,113 @@ static void pool_client_settings(struct pn_pool *pool)
 		s->tls = PN_CLIENT_TLS_REQUIRED;
 }
 
-static void pool_share(struct pn_pool *pool)
+void pn_pool_size(struct pn_pool *pool, size_t upstream_count)
 {
-	uint32_t workers = pool->worker->relay->worker_count;
+	const struct pn_worker *w = pool->worker;
+	uint32_t workers = w->relay->worker_count;
 	uint32_t max = pool->settings->connections_max;
-	uint32_t index = pool->worker->index;
+	pool->job_max = w->job_max / (uint32_t)upstream_count;
+	if (pool->job_max < 2)
+		pool->job_max = 2;
 	if (pool->settings->kind == PN_UPSTREAM_MAILDIR) {
-		pool->conn_limit = pool->worker->job_max;
-		pool->home = index;
+		pool->conn_limit = w->job_max;
+		pool->home = w->index;
 		return;
 	}
-	pool->conn_limit = max / workers + (index < max % workers ? 1 : 0);
-	pool->home = pool->conn_limit > 0 ? index : index % max;
+	pool->conn_limit = max / workers + (w->index < max % workers ? 1 : 0);
+	pool->home = pool->conn_limit > 0 ? w->index : w->index % max;
 }
 
-int pn_pool_init(struct pn_pool *pool, struct pn_worker *worker, uint32_t index)
+/* ---- life ---- */
+
+static struct pn_pool_counters *counters_new(const char *name, uint32_t worker_index)
 {
-	const struct pn_relay *relay = worker->relay;
-	const struct pn_upstream_settings *u = &relay->upstreams[index];
-	uint32_t upstream_count = (uint32_t)relay->settings.upstream_count;
-	*pool = (struct pn_pool){.worker = worker, .settings = u, .index = index};
+	struct pn_pool_counters *c = calloc(1, sizeof(*c));
+	if (!c)
+		return NULL;
+	c->refs = 1;
+	c->block.scope = "upstream";
+	snprintf(c->block.instance, sizeof(c->block.instance), "%.40s/%u", name, worker_index);
+	c->block.names = pool_counter_names;
+	c->block.values = c->values;
+	c->block.count = PN_UPSTREAM_COUNTER_COUNT;
+	return c;
+}
+
+static void counters_unref(struct pn_pool_counters *c)
+{
+	if (!c || --c->refs > 0)
+		return;
+	if (c->block.node.next)
+		pn_counters_unregister(&c->block);
+	free(c);
+}
+
+static bool pool_allocate(struct pn_pool *pool, const struct pn_upstream_settings *u)
+{
+	pool->shared = counters_new(u->name, pool->worker->index);
+	pool->hosts = calloc(u->host_count + 1, sizeof(*pool->hosts));
+	if (!pool->shared || !pool->hosts)
+		return false;
+	pool->counters = pool->shared->values;
+	pool->host_count = u->host_count;
+	for (size_t i = 0; i < pool->host_count; i++)
+		pool->hosts[i] = (struct pn_host){.host = u->hosts[i].host,
+		                                  .port = u->hosts[i].port ? u->hosts[i].port : u->port,
+		                                  .weight = u->hosts[i].weight,
+		                                  .index = (uint32_t)i};
+	pool->maildir = pool->upstream->maildir;
+	if (!pool->maildir)
+		return true;
+	pool->maildir_sync = calloc(1, sizeof(*pool->maildir_sync));
+	if (!pool->maildir_sync)
+		return false;
+	pool->maildir_sync->maildir = pool->maildir;
+	pn_list_init(&pool->maildir_sync->waiting);
+	pn_list_init(&pool->maildir_sync->running);
+	return true;
+}
+
+struct pn_pool *pn_pool_new(struct pn_worker *worker, struct pn_upstream *upstream)
+{
+	struct pn_pool *pool = calloc(1, sizeof(*pool));
+	if (!pool)
+		return NULL;
+	pool->worker = worker;
+	pool->upstream = pn_upstream_ref(upstream);
+	pool->settings = &upstream->settings;
+	pn_list_init(&pool->retired_node);
 	pn_list_init(&pool->conns);
 	pn_list_init(&pool->idle);
 	pn_list_init(&pool->rideable);
 	pn_list_init(&pool->waiting);
 	pn_timer_init(&pool->wake_timer, pool_on_wake);
-	pool->job_max = upstream_count > 1 ? worker->job_max / upstream_count : worker->job_max;
-	if (pool->job_max < 2)
-		pool->job_max = 2;
-	pool_share(pool);
 	pool_client_settings(pool);
-	pool->maildir = relay->maildirs[index];
-	pool->host_count = u->host_count;
-	if (pool->maildir) {
-		pool->maildir_sync = calloc(1, sizeof(*pool->maildir_sync));
-		if (!pool->maildir_sync)
-			return -ENOMEM;
-		pool->maildir_sync->maildir = pool->maildir;
-		pn_list_init(&pool->maildir_sync->waiting);
-		pn_list_init(&pool->maildir_sync->running);
-	}
-	if (u->host_count > 0) {
-		pool->hosts = calloc(u->host_count, sizeof(*pool->hosts));
-		if (!pool->hosts)
-			return -ENOMEM;
-	}
-	snprintf(pool->instance_name, sizeof(pool->instance_name), "%.40s/%u", u->name, worker->index);
-	pool->block.scope = "upstream";
-	snprintf(pool->block.instance, sizeof(pool->block.instance), "%s", pool->instance_name);
-	pool->block.names = pool_counter_names;
-	pool->block.values = pool->counters;
-	pool->block.count = PN_UPSTREAM_COUNTER_COUNT;
-	pn_counters_register(&pool->block);
-	return 0;
+	if (pool_allocate(pool, pool->settings))
+		return pool;
+	pn_pool_free(pool);
+	return NULL;
 }
 
 void pn_pool_start(struct pn_pool *pool)
 {
-	const struct pn_upstream_settings *u = pool->settings;
+	if (!pool->shared->block.node.next)
+		pn_counters_register(&pool->shared->block);
 	if (pool->maildir_sync)
 		pool->maildir_sync->loop = pool->worker->loop;
-	for (size_t i = 0; i < pool->host_count; i++) {
-		struct pn_host *h = &pool->hosts[i];
-		h->host = u->hosts[i].host;
-		h->port = u->hosts[i].port ? u->hosts[i].port : u->port;
-		h->weight = u->hosts[i].weight;
-		h->index = (uint32_t)i;
-		pn_dns_name_init(&h->name, pool->worker->dns, h->host);
-	}
+	for (size_t i = 0; i < pool->host_count; i++)
+		pn_dns_name_init(&pool->hosts[i].name, pool->worker->dns, pool->hosts[i].host);
 }
 
-void pn_pool_deinit(struct pn_pool *pool)
+void pn_pool_free(struct pn_pool *pool)
 {
-	if (pool->block.scope)
-		pn_counters_unregister(&pool->block);
+	if (!pool)
+		return;
+	counters_unref(pool->shared);
+	pn_upstream_unref(pool->upstream);
 	free(pool->hosts);
 	free(pool->maildir_sync);
-	*pool = (struct pn_pool){0};
+	free(pool);
 }
 
 bool pn_pool_has_room(const struct pn_pool *pool)
@@ -152,7 +183,7 @@ void pn_pool_leave(struct pn_pool *pool)
 {
 	PN_ASSERT(pool->job_count > 0);
 	pool->job_count--;
-	if (pool->parked.count > 0)
+	if (pool->is_retired || pool->parked.count > 0)
 		pn_worker_pump_later(pool->worker);
 }
 
@@ -193,6 +224,8 @@ struct pn_host *pn_host_choose(struct pn_pool *pool, uint32_t tried)
 static void pool_count_down(struct pn_pool *pool)
 {
 	uint64_t down = 0;
+	if (pool->is_retired)
+		return;
 	for (size_t i = 0; i < pool->host_count; i++)
 		down += pool->hosts[i].fails > 0;
 	pn_counter_set(&pool->counters[PN_UPSTREAM_C_hosts_down], down);
@@ -350,6 +383,61 @@ void pn_pool_dispatch(struct pn_pool *pool)
 		pn_pool_wake_all(pool);
 	else
 		pool_wake_first(pool);
-	if (pool->parked.count > 0)
+	if (pool->is_retired || pool->parked.count > 0)
 		pn_worker_pump_later(pool->worker);
+}
+
+/* ---- a reload ---- */
+
+static bool host_is_same(const struct pn_pool *a, const struct pn_host *x, const struct pn_pool *b,
+                         const struct pn_host *y)
+{
+	return x->port == y->port && strcmp(x->host, y->host) == 0 && a->settings->kind == b->settings->kind &&
+	       a->settings->tls == b->settings->tls;
+}
+
+void pn_pool_follow(struct pn_pool *pool, struct pn_pool *old)
+{
+	counters_unref(pool->shared);
+	pool->shared = old->shared;
+	pool->shared->refs++;
+	pool->counters = pool->shared->values;
+	for (size_t i = 0; i < pool->host_count; i++) {
+		struct pn_host *h = &pool->hosts[i];
+		for (size_t k = 0; k < old->host_count; k++) {
+			const struct pn_host *o = &old->hosts[k];
+			if (!host_is_same(pool, h, old, o))
+				continue;
+			h->fails = o->fails;
+			h->retry_at_ms = o->retry_at_ms;
+			h->tls_broken_until_ms = o->tls_broken_until_ms;
+		}
+	}
+	pool_count_down(pool);
+}
+
+void pn_pool_retire(struct pn_pool *pool)
+{
+	pool->is_retired = true;
+	pn_loop_timer_cancel(pool->worker->loop, &pool->wake_timer);
+	PN_LIST_FOR_EACH_SAFE(node, next, &pool->conns) {
+		struct pn_conn *conn = pn_container_of(node, struct pn_conn, node);
+		if (conn->state < PN_CONN_IDLE)
+			pn_conn_fail(conn, 3, 2, false, "the configuration has changed");
+		else if (conn->state == PN_CONN_IDLE && !conn->job)
+			pn_conn_quit(conn);
+	}
+	pn_pool_wake_all(pool);
+}
+
+bool pn_pool_is_over(const struct pn_pool *pool)
+{
+	if (!pool->is_retired || pool->job_count > 0 || pool->conn_count > 0)
+		return false;
+	/* The resolver still holds the name of a query that nobody waits for. */
+	for (size_t i = 0; i < pool->host_count; i++) {
+		if (pool->hosts[i].name.is_querying)
+			return false;
+	}
+	return true;
 }

@@ -21,6 +21,7 @@
 struct pn_conn;
 struct pn_job;
 struct pn_maildir;
+struct pn_upstream;
 struct pn_worker;
 
 struct pn_host {
@@ -37,10 +38,19 @@ struct pn_host {
 	uint32_t address_next;     /* where the next connection starts in name.addresses */
 };
 
+/* Goes over to the pool that follows one of the same name after a reload. */
+struct pn_pool_counters {
+	uint32_t refs;             /* pools; the worker's thread */
+	struct pn_counter_block block;
+	pn_counter values[PN_UPSTREAM_COUNTER_COUNT];
+};
+
 struct pn_pool {
+	struct pn_list retired_node; /* worker->retired */
 	struct pn_worker *worker;
-	const struct pn_upstream_settings *settings; /* with defaults filled in */
-	uint32_t index;
+	struct pn_upstream *upstream; /* reference */
+	const struct pn_upstream_settings *settings; /* the upstream's, with defaults filled in */
+	bool is_retired;           /* a reload took its place: what is under way ends here, nothing new comes */
 	uint32_t home;             /* worker that has a share of the connections */
 	uint32_t conn_limit;       /* this worker's share */
 	uint32_t conn_count;       /* with those that are closing */
@@ -58,9 +68,8 @@ struct pn_pool {
 	struct pn_entry_list parked;
 	struct pn_maildir *maildir;           /* shared by the workers */
 	struct pn_maildir_sync *maildir_sync; /* this worker's */
-	char instance_name[64];
-	pn_counter counters[PN_UPSTREAM_COUNTER_COUNT];
-	struct pn_counter_block block;
+	struct pn_pool_counters *shared;
+	pn_counter *counters;      /* shared->values */
 };
 
 enum pn_acquire {
@@ -70,11 +79,22 @@ enum pn_acquire {
 	PN_ACQUIRE_DOWN,    /* no host can be tried now */
 };
 
-/* Part of making a worker, before threads. Nothing to free but what pn_pool_deinit frees. 0 or -ENOMEM. */
-int pn_pool_init(struct pn_pool *pool, struct pn_worker *worker, uint32_t index) PN_MUST_CHECK;
+/* Any thread; takes a reference on the upstream. NULL: no memory. */
+struct pn_pool *pn_pool_new(struct pn_worker *worker, struct pn_upstream *upstream);
 /* On the worker's thread, once it has a resolver and a loop. */
 void pn_pool_start(struct pn_pool *pool);
-void pn_pool_deinit(struct pn_pool *pool);
+/* Works out the shares in the worker's jobs and in the upstream's connections. */
+void pn_pool_size(struct pn_pool *pool, size_t upstream_count);
+/* Before pn_pool_start: takes over what `old`, of the same name, has counted, and what it knows of hosts that
+ * both have. */
+void pn_pool_follow(struct pn_pool *pool, struct pn_pool *old);
+/* Says goodbye on idle connections, gives up those that are being made, sends those who wait away. Its parked
+ * entries are the caller's. Transactions go on. */
+void pn_pool_retire(struct pn_pool *pool);
+/* Retired, and nothing of it is under way any more. */
+bool pn_pool_is_over(const struct pn_pool *pool);
+/* The worker's thread, or without threads. NULL is fine. */
+void pn_pool_free(struct pn_pool *pool);
 
 /* A job comes to (or leaves) this upstream. False: full. */
 bool pn_pool_enter(struct pn_pool *pool) PN_MUST_CHECK;

@@ -73,7 +73,7 @@ void pn_worker_schedule(struct pn_worker *w, struct pn_spool_entry *entry)
 void pn_worker_defer(struct pn_worker *w, struct pn_spool_entry *entry)
 {
 	uint32_t attempts = entry->attempts > 0 ? entry->attempts : 1;
-	entry->next_attempt_wall_ms = pn_worker_wall_ms(w) + pn_backoff_delay_ms(&w->relay->retry, attempts, &w->prng);
+	entry->next_attempt_wall_ms = pn_worker_wall_ms(w) + pn_backoff_delay_ms(&w->setup->retry, attempts, &w->prng);
 	pn_worker_schedule(w, entry);
 }
 
@@ -95,7 +95,7 @@ void pn_worker_place(struct pn_worker *w, struct pn_spool_entry *entry, struct p
 		pn_worker_hand_over(w, park->home, entry);
 		return;
 	}
-	entry->upstream = (uint16_t)park->index;
+	entry->upstream = park->upstream->serial;
 	pn_entry_list_push(&park->parked, entry);
 	pn_counter_set(&park->counters[PN_UPSTREAM_C_parked], park->parked.count);
 	pn_worker_pump_later(w);
@@ -105,8 +105,8 @@ void pn_worker_place(struct pn_worker *w, struct pn_spool_entry *entry, struct p
 
 static void worker_start_parked(struct pn_worker *w)
 {
-	for (size_t i = 0; i < w->relay->settings.upstream_count; i++) {
-		struct pn_pool *pool = &w->pools[i];
+	for (size_t i = 0; i < w->pool_count; i++) {
+		struct pn_pool *pool = w->pools[i];
 		while (pool->parked.count > 0 && w->job_count < w->job_max && pn_pool_enter(pool)) {
 			struct pn_spool_entry *entry = pn_entry_list_pop(&pool->parked);
 			pn_counter_set(&pool->counters[PN_UPSTREAM_C_parked], pool->parked.count);
@@ -162,6 +162,7 @@ static void worker_pump(struct pn_worker *w)
 	struct pn_spool_entry *entry;
 	if (w->state != PN_WORKER_SERVING)
 		return;
+	pn_worker_reap(w);
 	worker_start_parked(w);
 	while (w->job_count < w->job_max && (entry = worker_take(w)) != NULL)
 		pn_job_start(w, entry, NULL, NULL);
@@ -259,23 +260,33 @@ static void worker_cut_jobs(struct pn_worker *w, bool is_hard)
 		pn_job_cut(pn_container_of(node, struct pn_job, node), is_hard);
 }
 
+static void worker_end_pool(const struct pn_worker *w, struct pn_pool *pool)
+{
+	PN_LIST_FOR_EACH_SAFE(node, next, &pool->conns) {
+		struct pn_conn *conn = pn_container_of(node, struct pn_conn, node);
+		if (conn->state == PN_CONN_IDLE && !pn_conn_is_used(conn) && !w->is_cut)
+			pn_conn_quit(conn);
+		else if (w->is_cut || (conn->state != PN_CONN_QUITTING && !pn_conn_is_used(conn)))
+			pn_conn_close(conn);
+	}
+}
+
 static void worker_end_connections(struct pn_worker *w)
 {
-	for (size_t i = 0; i < w->relay->settings.upstream_count; i++) {
-		PN_LIST_FOR_EACH_SAFE(node, next, &w->pools[i].conns) {
-			struct pn_conn *conn = pn_container_of(node, struct pn_conn, node);
-			if (conn->state == PN_CONN_IDLE && !pn_conn_is_used(conn) && !w->is_cut)
-				pn_conn_quit(conn);
-			else if (w->is_cut || (conn->state != PN_CONN_QUITTING && !pn_conn_is_used(conn)))
-				pn_conn_close(conn);
-		}
-	}
+	for (size_t i = 0; i < w->pool_count; i++)
+		worker_end_pool(w, w->pools[i]);
+	PN_LIST_FOR_EACH(node, &w->retired)
+		worker_end_pool(w, pn_container_of(node, struct pn_pool, retired_node));
 }
 
 static bool worker_has_connections(const struct pn_worker *w)
 {
-	for (size_t i = 0; i < w->relay->settings.upstream_count; i++) {
-		if (w->pools[i].conn_count > 0)
+	for (size_t i = 0; i < w->pool_count; i++) {
+		if (w->pools[i]->conn_count > 0)
+			return true;
+	}
+	PN_LIST_FOR_EACH(node, &w->retired) {
+		if (pn_container_of(node, struct pn_pool, retired_node)->conn_count > 0)
 			return true;
 	}
 	return false;
@@ -334,13 +345,14 @@ static void worker_on_stop(struct pn_loop *loop, struct pn_task *task)
 
 int pn_worker_init(struct pn_worker *w, struct pn_relay *relay, uint32_t index)
 {
-	const struct pn_relay_settings *s = &relay->settings;
-	*w = (struct pn_worker){.relay = relay, .index = index, .job_max = s->jobs_max};
+	const struct pn_relay_settings *s = &relay->setup->settings;
+	*w = (struct pn_worker){.relay = relay, .index = index, .setup = relay->setup, .job_max = s->jobs_max};
 	snprintf(w->name, sizeof(w->name), "relay/%u", index);
 	pn_list_init(&w->jobs);
 	pn_list_init(&w->spare_jobs);
 	pn_list_init(&w->settling);
 	pn_list_init(&w->flush_list);
+	pn_list_init(&w->retired);
 	pn_schedule_init(&w->schedule);
 	pn_prng_init(&w->prng, 0);
 	w->host_backoff = (struct pn_backoff){
@@ -351,6 +363,7 @@ int pn_worker_init(struct pn_worker *w, struct pn_relay *relay, uint32_t index)
 	};
 	pn_timer_init(&w->schedule_timer, worker_on_schedule);
 	pn_timer_init(&w->stop_timer, worker_on_stop_timer);
+	pn_worker_reap_init(w);
 	w->inbox_task.fn = worker_on_inbox;
 	w->wake_task.fn = worker_on_wake;
 	w->pump_task.fn = worker_on_pump;
@@ -363,12 +376,14 @@ int pn_worker_init(struct pn_worker *w, struct pn_relay *relay, uint32_t index)
 	w->block.values = w->counters;
 	w->block.count = PN_RELAY_COUNTER_COUNT;
 	pn_counters_register(&w->block);
-	w->pools = calloc(s->upstream_count, sizeof(*w->pools));
+	w->pools = calloc(s->upstream_count, sizeof(struct pn_pool *));
 	if (!w->pools)
 		return -ENOMEM;
-	for (size_t i = 0; i < s->upstream_count; i++) {
-		if (pn_pool_init(&w->pools[i], w, (uint32_t)i) < 0)
+	for (; w->pool_count < s->upstream_count; w->pool_count++) {
+		struct pn_pool *pool = w->pools[w->pool_count] = pn_pool_new(w, relay->setup->upstreams[w->pool_count]);
+		if (!pool)
 			return -ENOMEM;
+		pn_pool_size(pool, s->upstream_count);
 	}
 	return 0;
 }
@@ -383,13 +398,16 @@ static void worker_forget(struct pn_worker *w, struct pn_entry_list *list)
 void pn_worker_deinit(struct pn_worker *w)
 {
 	struct pn_spool_entry *entry;
+	struct pn_list *node;
 	if (!w->relay)
 		return;
-	for (size_t i = 0; w->pools && i < w->relay->settings.upstream_count; i++) {
-		worker_forget(w, &w->pools[i].parked);
-		pn_pool_deinit(&w->pools[i]);
+	for (size_t i = 0; i < w->pool_count; i++) {
+		worker_forget(w, &w->pools[i]->parked);
+		pn_pool_free(w->pools[i]);
 	}
 	free(w->pools);
+	while ((node = pn_list_pop_front(&w->retired)) != NULL)
+		pn_pool_free(pn_container_of(node, struct pn_pool, retired_node));
 	pn_entry_stack_take(&w->inbox, &w->backlog);
 	worker_forget(w, &w->backlog);
 	while ((entry = pn_schedule_pop_any(&w->schedule)) != NULL)
@@ -400,7 +418,7 @@ void pn_worker_deinit(struct pn_worker *w)
 
 static int worker_set_up(struct pn_worker *w, struct pn_error *err)
 {
-	const struct pn_relay_settings *s = &w->relay->settings;
+	const struct pn_relay_settings *s = &w->relay->setup->settings;
 	struct pn_loop_settings loop_settings = {
 		.name = w->name,
 		.sq_entries = WORKER_SQ_ENTRIES,
@@ -424,8 +442,8 @@ static int worker_set_up(struct pn_worker *w, struct pn_error *err)
 	w->dns = pn_dns_new(w->loop, &w->counters[PN_RELAY_C_dns_queries], &w->counters[PN_RELAY_C_dns_failures], err);
 	if (!w->dns)
 		return -EIO;
-	for (size_t i = 0; i < s->upstream_count; i++)
-		pn_pool_start(&w->pools[i]);
+	for (size_t i = 0; i < w->pool_count; i++)
+		pn_pool_start(w->pools[i]);
 	/* Behind the hooks of writer and journal: what they complete is flushed in the same round. */
 	pn_loop_hook_add(w->loop, &w->hook);
 	return 0;
@@ -435,8 +453,10 @@ static void worker_tear_down(struct pn_worker *w)
 {
 	if (w->hook.node.next)
 		pn_loop_hook_remove(w->loop, &w->hook);
-	for (size_t i = 0; w->loop && i < w->relay->settings.upstream_count; i++)
-		pn_loop_timer_cancel(w->loop, &w->pools[i].wake_timer);
+	for (size_t i = 0; w->loop && i < w->pool_count; i++)
+		pn_loop_timer_cancel(w->loop, &w->pools[i]->wake_timer);
+	if (w->loop)
+		pn_loop_timer_cancel(w->loop, &w->reap_timer);
 	pn_job_free_spare(w);
 	pn_dns_free(w->dns);
 	if (w->journal)

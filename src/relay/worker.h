@@ -18,6 +18,7 @@
 #include "queue.h"
 #include "route.h"
 #include "schedule.h"
+#include "setup.h"
 #include "upstream.h"
 
 enum pn_worker_state { PN_WORKER_SERVING, PN_WORKER_DRAINING, PN_WORKER_CLOSING, PN_WORKER_STOPPED };
@@ -36,7 +37,11 @@ struct pn_worker {
 	struct pn_journal *journal;
 	struct pn_dns *dns;
 	struct pn_prng prng;
-	struct pn_pool *pools;          /* one for each upstream */
+	const struct pn_setup *setup;   /* swapped, with the pools, by reconfigure.c */
+	struct pn_pool **pools;         /* one for each upstream of the setup */
+	size_t pool_count;
+	struct pn_list retired;         /* pools of earlier setups that are not over yet */
+	struct pn_timer reap_timer;
 	struct pn_backoff host_backoff;
 
 	struct pn_schedule schedule;
@@ -69,25 +74,26 @@ struct pn_worker {
 };
 
 struct pn_relay {
-	struct pn_relay_settings settings;
-	struct pn_upstream_settings *upstreams; /* with defaults filled in */
+	struct pn_setup *setup;         /* of the thread that starts and reconfigures; workers have their own pointer */
 	struct pn_spool *spool;
-	struct pn_route route;
 	struct pn_relay_queue queue;
 	struct pn_counter_block queue_block;
 	struct pn_known known;          /* what recovery found; immutable once started */
-	struct pn_maildir **maildirs;   /* one for each upstream, NULL where it is another kind */
-	struct pn_backoff retry;
 	uint64_t wall_base_ms, mono_base_ms; /* the workers' clock: wall time at start, then monotonic */
 	struct pn_worker *workers;
 	uint32_t worker_count;
 	uint32_t submit_turn;           /* recovered entries go round, before start */
-	sem_t started;                  /* workers -> start, stop */
+	sem_t started;                  /* workers -> start, stop, reconfigure */
 	bool has_dns, is_started;
 	_Atomic bool has_threads;       /* entries go through the queue */
 	_Atomic bool is_serving;        /* administration is served */
 	_Atomic uint32_t admin_active;  /* requests under way */
 };
+
+/* ---- reconfigure.c ---- */
+/* Frees retired pools that are over, now or later. */
+void pn_worker_reap(struct pn_worker *w);
+void pn_worker_reap_init(struct pn_worker *w);
 
 /* ---- worker.c ---- */
 int pn_worker_init(struct pn_worker *w, struct pn_relay *relay, uint32_t index) PN_MUST_CHECK;

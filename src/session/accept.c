@@ -11,6 +11,7 @@
  * (RFC 5321 3.8).
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -20,19 +21,58 @@
 
 static void on_accept(struct pn_loop *loop, struct pn_op *op, int res);
 
+static void on_retry(struct pn_timer *t)
+{
+	pn_acceptor_start(pn_container_of(t, struct pn_acceptor, retry));
+}
+
+struct pn_acceptor *pn_acceptor_new(struct pn_session_service *svc, struct pn_listener *l)
+{
+	struct pn_acceptor *a = calloc(1, sizeof(*a));
+	if (!a)
+		return NULL;
+	a->svc = svc;
+	a->listener = pn_listener_hold(l);
+	pn_timer_init(&a->retry, on_retry);
+	pn_list_push_back(&svc->acceptors, &a->node);
+	return a;
+}
+
+void pn_acceptor_free(struct pn_acceptor *a)
+{
+	PN_ASSERT(!a->op.is_inflight);
+	pn_list_remove(&a->node);
+	pn_listener_release(a->listener);
+	free(a);
+}
+
+void pn_acceptor_end(struct pn_acceptor *a)
+{
+	if (a->is_ending)
+		return;
+	a->is_ending = true;
+	pn_loop_timer_cancel(a->svc->loop, &a->retry);
+	if (a->op.is_inflight)
+		pn_loop_cancel(a->svc->loop, &a->op);
+	else
+		pn_acceptor_free(a);
+}
+
 void pn_acceptor_start(struct pn_acceptor *a)
 {
-	if (a->svc->is_draining || a->op.is_inflight)
+	if (a->svc->is_draining || a->is_ending || a->op.is_inflight)
 		return;
+	const struct pn_listener *l = a->listener;
 	a->addr_len = sizeof(a->addr);
-	pn_loop_accept(a->svc->loop, &a->op, on_accept, a->listener->fd,
+	pn_loop_accept(a->svc->loop, &a->op, on_accept, l->fds[a->svc->index % l->fd_count],
 		       (struct sockaddr *)&a->addr, &a->addr_len);
 }
 
 bool pn_acceptors_are_idle(const struct pn_session_service *svc)
 {
-	for (size_t i = 0; i < svc->acceptor_count; i++) {
-		if (svc->acceptors[i].op.is_inflight)
+	PN_LIST_FOR_EACH(it, &svc->acceptors)
+	{
+		if (pn_container_of(it, struct pn_acceptor, node)->op.is_inflight)
 			return false;
 	}
 	return true;
@@ -151,14 +191,18 @@ static void on_accept(struct pn_loop *loop, struct pn_op *op, int res)
 			PN_COUNT(svc, accept_paused);
 		else
 			PN_COUNT(svc, accept_errors);
-		if (!svc->is_draining) /* a drain that ends frees the timer */
+		if (!svc->is_draining && !a->is_ending) /* a drain that ends frees the timer */
 			pn_loop_timer_set(loop, &a->retry, PN_SESSION_ACCEPT_PAUSE_MS);
 		is_again = false;
 	} else if (res == -ECONNABORTED) {
 		PN_COUNT(svc, accept_errors);
 	}
+	if (a->is_ending) {
+		pn_acceptor_free(a);
+		a = NULL;
+	}
 	if (svc->is_draining)
 		pn_service_check_drained(svc);
-	else if (is_again)
+	else if (is_again && a)
 		pn_acceptor_start(a);
 }

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <postern/base/log.h>
+
 #include "session_internal.h"
 
 #define DRAIN_POLL_MS     20u
@@ -17,11 +19,6 @@ static const char *const counter_names[] = {
 	PN_SESSION_COUNTERS(X)
 #undef X
 };
-
-static void on_accept_retry(struct pn_timer *t)
-{
-	pn_acceptor_start(pn_container_of(t, struct pn_acceptor, retry));
-}
 
 static void on_drain_timeout(struct pn_timer *t)
 {
@@ -56,9 +53,7 @@ static void register_replies(struct pn_session_service *svc)
 struct pn_session_service *pn_session_service_new(struct pn_loop *loop,
 						  struct pn_session_shared *shared,
 						  struct pn_session_profile *profile,
-						  const struct pn_listener *listeners,
-						  size_t listener_count, unsigned index,
-						  struct pn_error *err)
+						  unsigned index, struct pn_error *err)
 {
 	struct pn_session_service *svc = calloc(1, sizeof(*svc));
 	if (!svc) {
@@ -72,21 +67,16 @@ struct pn_session_service *pn_session_service_new(struct pn_loop *loop,
 	pn_buf_init(&svc->replies, REPLIES_MAX_BYTES);
 	pn_timer_init(&svc->drain_timer, on_drain_timeout);
 	pn_timer_init(&svc->drain_poll, on_drain_poll);
-	svc->acceptors = calloc(listener_count, sizeof(svc->acceptors[0]));
+	pn_list_init(&svc->acceptors);
+	svc->index = index;
 	char name[32];
 	(void)snprintf(name, sizeof(name), "loop/%u", index);
-	svc->writer = svc->acceptors ? pn_spool_writer_new(shared->spool, loop, name, err) : NULL;
+	svc->writer = pn_spool_writer_new(shared->spool, loop, name, err);
 	if (!svc->writer) {
-		free(svc->acceptors);
 		free(svc);
 		return NULL;
 	}
 	svc->profile = pn_session_profile_ref(profile);
-	for (size_t i = 0; i < listener_count; i++) {
-		svc->acceptors[i] = (struct pn_acceptor){ .svc = svc, .listener = &listeners[i] };
-		pn_timer_init(&svc->acceptors[i].retry, on_accept_retry);
-	}
-	svc->acceptor_count = listener_count;
 	svc->counter_block = (struct pn_counter_block){ .scope = "session",
 							.names = counter_names,
 							.values = svc->counters,
@@ -98,10 +88,48 @@ struct pn_session_service *pn_session_service_new(struct pn_loop *loop,
 	return svc;
 }
 
-void pn_session_service_start(struct pn_session_service *svc)
+static bool set_has(const struct pn_listener_set *set, const struct pn_listener *l)
 {
-	for (size_t i = 0; i < svc->acceptor_count; i++)
-		pn_acceptor_start(&svc->acceptors[i]);
+	for (size_t i = 0; i < set->count; i++) {
+		if (set->items[i] == l)
+			return true;
+	}
+	return false;
+}
+
+static bool accepts_on(const struct pn_session_service *svc, const struct pn_listener *l)
+{
+	PN_LIST_FOR_EACH(it, &svc->acceptors)
+	{
+		const struct pn_acceptor *a = pn_container_of(it, struct pn_acceptor, node);
+		if (a->listener == l && !a->is_ending)
+			return true;
+	}
+	return false;
+}
+
+void pn_session_service_set_listeners(struct pn_session_service *svc,
+				      const struct pn_listener_set *set)
+{
+	if (svc->is_draining)
+		return;
+	PN_LIST_FOR_EACH_SAFE(it, tmp, &svc->acceptors)
+	{
+		struct pn_acceptor *a = pn_container_of(it, struct pn_acceptor, node);
+		if (!set_has(set, a->listener))
+			pn_acceptor_end(a);
+	}
+	for (size_t i = 0; i < set->count; i++) {
+		if (accepts_on(svc, set->items[i]))
+			continue;
+		struct pn_acceptor *a = pn_acceptor_new(svc, set->items[i]);
+		if (a)
+			pn_acceptor_start(a);
+		else
+			pn_logf(PN_LOG_ERROR, "accept",
+				"listener %s: out of memory; this loop does not accept on it",
+				set->items[i]->name);
+	}
 }
 
 void pn_session_service_set_profile(struct pn_session_service *svc,
@@ -119,10 +147,8 @@ void pn_session_service_drain(struct pn_session_service *svc, uint32_t timeout_m
 	svc->is_draining = true;
 	svc->drain_done = done;
 	svc->drain_ctx = ctx;
-	for (size_t i = 0; i < svc->acceptor_count; i++) {
-		pn_loop_timer_cancel(svc->loop, &svc->acceptors[i].retry);
-		pn_loop_cancel(svc->loop, &svc->acceptors[i].op);
-	}
+	PN_LIST_FOR_EACH_SAFE(it, tmp, &svc->acceptors)
+	pn_acceptor_end(pn_container_of(it, struct pn_acceptor, node));
 	pn_loop_timer_set(svc->loop, &svc->drain_timer, timeout_ms);
 	PN_LIST_FOR_EACH_SAFE(it, tmp, &svc->sessions)
 	pn_session_drain_one(pn_container_of(it, struct pn_session, node));
@@ -158,6 +184,7 @@ void pn_session_service_free(struct pn_session_service *svc)
 	pn_session_profile_unref(svc->profile);
 	pn_buf_free(&svc->replies);
 	pn_session_commits_free_spare(svc);
-	free(svc->acceptors);
+	PN_LIST_FOR_EACH_SAFE(it, tmp, &svc->acceptors)
+	pn_acceptor_free(pn_container_of(it, struct pn_acceptor, node));
 	free(svc);
 }

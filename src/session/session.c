@@ -18,7 +18,7 @@
 static void on_timer(struct pn_timer *t);
 
 struct pn_session *pn_session_new(struct pn_session_service *svc,
-				  const struct pn_listener *listener, int fd,
+				  struct pn_listener *listener, int fd,
 				  const struct sockaddr_in6 *peer)
 {
 	struct pn_session *s = calloc(1, sizeof(*s));
@@ -26,7 +26,7 @@ struct pn_session *pn_session_new(struct pn_session_service *svc,
 		return NULL;
 	s->svc = svc;
 	s->profile = pn_session_profile_ref(svc->profile);
-	s->listener = listener;
+	s->listener = pn_listener_ref(listener);
 	s->fd = fd;
 	s->peer = *peer;
 	s->started_ms = pn_loop_now_ms(svc->loop);
@@ -242,6 +242,7 @@ static void session_free(struct pn_session *s)
 	pn_tls_conn_free(s->tls_conn);
 	pn_auth_user_unref(s->user);
 	pn_session_profile_unref(s->profile);
+	pn_listener_unref(s->listener);
 	pn_buf_free(&s->cipher_backlog);
 	pn_buf_wipe(&s->plain_backlog);
 	pn_buf_free(&s->out);

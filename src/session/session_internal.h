@@ -59,7 +59,7 @@ struct pn_session {
 	struct pn_list node;
 	struct pn_session_service *svc;
 	struct pn_session_profile *profile;
-	const struct pn_listener *listener;
+	struct pn_listener *listener; /* reference */
 	int fd;
 	enum pn_session_state state;
 	enum pn_session_wait wait;
@@ -117,8 +117,10 @@ struct pn_session {
 };
 
 struct pn_acceptor {
+	struct pn_list node; /* svc->acceptors */
 	struct pn_session_service *svc;
-	const struct pn_listener *listener;
+	struct pn_listener *listener; /* hold */
+	bool is_ending;               /* freed once its op is back */
 	struct pn_op op;
 	struct pn_timer retry;
 	struct sockaddr_in6 addr;
@@ -133,8 +135,8 @@ struct pn_session_service {
 	struct pn_list sessions;
 	size_t session_count;
 	struct pn_buf replies; /* scratch: plaintext replies of the session that is being pumped */
-	struct pn_acceptor *acceptors;
-	size_t acceptor_count;
+	unsigned index;
+	struct pn_list acceptors;
 	bool is_draining;
 	bool is_drain_over;
 	struct pn_timer drain_timer;
@@ -153,13 +155,17 @@ struct pn_session_service {
 #define PN_COUNT(svc, name) pn_counter_add(&(svc)->counters[PN_SESSION_C_##name], 1)
 
 /* accept.c */
+/* NULL: no memory. Takes a hold. */
+struct pn_acceptor *pn_acceptor_new(struct pn_session_service *svc, struct pn_listener *l);
 void pn_acceptor_start(struct pn_acceptor *a);
+/* Cancels what is in flight; what it still accepts is served. Freed by itself. */
+void pn_acceptor_end(struct pn_acceptor *a);
+void pn_acceptor_free(struct pn_acceptor *a);
 bool pn_acceptors_are_idle(const struct pn_session_service *svc);
 
 /* session.c: life */
-struct pn_session *pn_session_new(struct pn_session_service *svc,
-				  const struct pn_listener *listener, int fd,
-				  const struct sockaddr_in6 *peer);
+struct pn_session *pn_session_new(struct pn_session_service *svc, struct pn_listener *listener,
+				  int fd, const struct sockaddr_in6 *peer);
 void pn_session_begin(struct pn_session *s);
 /* Ends the session: sends what is in out (close_notify first), then closes. `reason` is a literal
  * for the log. Idempotent. */

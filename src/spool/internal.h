@@ -222,6 +222,7 @@ struct pn_spool {
 	_Atomic(struct pn_spool_file *) *journals;
 	uint32_t journal_slots;
 
+	_Atomic uint64_t queue_messages_max, free_space_min_bytes; /* of the settings, until they are changed */
 	_Atomic uint64_t
 		slots_used; /* messages and open transactions, against queue_messages_max */
 	_Atomic uint64_t messages;

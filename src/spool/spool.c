@@ -123,6 +123,8 @@ static struct pn_spool *spool_alloc(const struct pn_spool_settings *settings)
 	if (!s)
 		return NULL;
 	s->settings = *settings;
+	atomic_init(&s->queue_messages_max, settings->queue_messages_max);
+	atomic_init(&s->free_space_min_bytes, settings->free_space_min_bytes);
 	s->root_fd = s->lock_fd = s->segments_fd = s->files_fd = s->journals_fd = s->damaged_fd =
 		-1;
 	pn_list_init(&s->files);
@@ -142,6 +144,15 @@ static struct pn_spool *spool_alloc(const struct pn_spool_settings *settings)
 		return NULL;
 	}
 	return s;
+}
+
+void pn_spool_set_limits(struct pn_spool *spool, uint64_t queue_messages_max,
+			 uint64_t free_space_min_bytes)
+{
+	/* relaxed: two numbers for a limit, each good on its own */
+	atomic_store_explicit(&spool->queue_messages_max, queue_messages_max, memory_order_relaxed);
+	atomic_store_explicit(&spool->free_space_min_bytes, free_space_min_bytes,
+			      memory_order_relaxed);
 }
 
 int pn_spool_open(const struct pn_spool_settings *settings, struct pn_spool **ret,

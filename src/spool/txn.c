@@ -36,7 +36,7 @@ static bool take_slot(struct pn_spool_writer *w)
 	struct pn_spool *s = w->spool;
 	/* relaxed: only a number */
 	uint64_t used = atomic_fetch_add_explicit(&s->slots_used, 1, memory_order_relaxed);
-	if (w->is_internal || used < s->settings.queue_messages_max)
+	if (w->is_internal || used < atomic_load_explicit(&s->queue_messages_max, memory_order_relaxed))
 		return true;
 	atomic_fetch_sub_explicit(&s->slots_used, 1, memory_order_relaxed);
 	return false;

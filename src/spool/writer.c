@@ -86,10 +86,10 @@ int pn_spool_admit(struct pn_spool_writer *w)
 		return -ENOSPC;
 	/* relaxed: two numbers for a limit, each exact enough on its own */
 	if (atomic_load_explicit(&s->free_bytes, memory_order_relaxed) <
-	    s->settings.free_space_min_bytes)
+	    atomic_load_explicit(&s->free_space_min_bytes, memory_order_relaxed))
 		return -ENOSPC;
 	if (atomic_load_explicit(&s->slots_used, memory_order_relaxed) >=
-	    s->settings.queue_messages_max)
+	    atomic_load_explicit(&s->queue_messages_max, memory_order_relaxed))
 		return -EDQUOT;
 	return 0;
 }

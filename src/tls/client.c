@@ -77,6 +77,7 @@ struct pn_tls_client *pn_tls_client_new(const struct pn_tls_client_settings *set
 	}
 	atomic_init(&c->references, 1);
 	c->is_verify_required = settings->is_verify_required;
+	pn_sha256(c->roots_digest, settings->ca_pem);
 	c->ctx = pn_tls_policy_context_new(true);
 	if (!c->ctx) {
 		(void)pn_error_set(err, "out of memory");
@@ -97,6 +98,15 @@ struct pn_tls_client *pn_tls_client_new(const struct pn_tls_client_settings *set
 	}
 	ERR_clear_error();
 	return c;
+}
+
+bool pn_tls_client_is_for(const struct pn_tls_client *c, const struct pn_tls_client_settings *settings)
+{
+	uint8_t digest[PN_SHA256_LEN];
+
+	pn_sha256(digest, settings->ca_pem);
+	return c->is_verify_required == settings->is_verify_required &&
+	       memcmp(digest, c->roots_digest, sizeof(digest)) == 0;
 }
 
 struct pn_tls_client *pn_tls_client_ref(struct pn_tls_client *c)

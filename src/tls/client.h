@@ -9,6 +9,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
+#include <postern/tls/crypto.h>
 #include <postern/tls/tls.h>
 
 struct pn_tls_client {
@@ -19,6 +20,7 @@ struct pn_tls_client {
 	/* A ring of tickets; session_first is the oldest. */
 	SSL_SESSION **sessions;
 	uint32_t sessions_max, session_first, session_count;
+	uint8_t roots_digest[PN_SHA256_LEN]; /* of the PEM text */
 };
 
 /* client_offer.c: applies version, kind of key and groups of the settings. 0 or -EINVAL with err. */

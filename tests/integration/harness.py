@@ -110,6 +110,7 @@ class Gateway:
         self.user_file = self.dir / "users"
         self.sections = sections or {}
         self.upstreams = upstreams
+        self.listeners = {}  # besides the usual two: {"name": {"addresses": [...], "tls": ...}}
         self.env = dict(os.environ, **(env or {}))
         self.process = None
         self.preexec = None  # called in the child before the gateway starts
@@ -150,9 +151,10 @@ class Gateway:
         for name, keys in self.sections.items():
             if name:
                 sections.setdefault(name, {}).update(keys)
-        lines = [f"{k} = {self.key_value(v)}" for k, v in top.items() if k != "listeners_extra"]
+        lines = [f"{k} = {self.key_value(v)}" for k, v in top.items()]
         blocks = [('listener "submissions"', {"addresses": [f"127.0.0.1:{self.port_tls}", f"[::1]:{self.port_tls}"], "tls": "implicit"}),
                   ('listener "submission"', {"addresses": [f"127.0.0.1:{self.port_starttls}", f"[::1]:{self.port_starttls}"], "tls": "starttls"})]
+        blocks += [(f'listener "{name}"', keys) for name, keys in self.listeners.items()]
         blocks += [(f'certificate "c{i}"', {"chain_file": chain, "key_file": key}) for i, (chain, key) in enumerate(self.certificates)]
         blocks += [(name, keys) for name, keys in sections.items() if keys]
         upstreams = self.upstreams or {"local": {"kind": "maildir", "maildir": self.maildir}}

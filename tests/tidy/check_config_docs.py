@@ -20,9 +20,10 @@ TITLED = {"listener", "certificate", "upstream"}
 def table(program):
     rows = {}
     for line in subprocess.check_output([program], text=True).splitlines():
-        section, name, kind, default, allowed, unit, needed, help_text = line.split("\t")
+        section, name, kind, default, allowed, unit, needed, restart, help_text = line.split("\t")
         what = kind + (", " + unit if unit not in ("", "items", "bytes", "number") else "")
         last = "needed" if needed else "default " + (default or "empty")
+        last += "; restart" if restart else ""
         rows[(section, name)] = {"kind": kind, "default": default, "line": f"({what}; {allowed}; {last})"}
         if not help_text or help_text[-1] == ".":
             raise SystemExit(f"{section}.{name}: the help text is empty or ends with a dot")
@@ -114,6 +115,7 @@ def main():
         problems.append(f"only {len(rows)} keys in the table")
     if not problems:
         problems += self_check(of_man, man, [
+            man.replace("default 0; restart)", "default 0)", 1),
             man.replace(".It Va node\n", ".It Va nodes\n"),
             man.replace("1..3600; default 300", "1..3600; default 301", 1),
             man.replace(".It Va loops\n", ".It Xx loops\n")])

@@ -33,12 +33,16 @@ struct pn_admin_settings {
 	struct pn_spool *spool;
 	uint64_t started_wall_ms;
 	const char *version; /* "0.1.0" */
-	const char *hostname;
+	void (*hostname)(void *ctx, char *out, size_t size); /* NUL-terminated; called on the admin thread */
+	void *hostname_ctx;
 	uint32_t features; /* PN_NET_FEATURE_* in use */
 	/* Fills in at most `max` limits, returns how many (called on the admin thread). */
 	size_t (*limits)(void *ctx, struct pn_admin_limit *out, size_t max);
 	void *limits_ctx;
-	void (*reload)(void *ctx); /* asks for a reload (called on the admin thread) */
+	/* Has the configuration read again and waits for the end of it (called on the admin thread). True: it is in
+	 * force, *ret_text has a line for each key that needs a restart. False: why not. *ret_text is freed by the
+	 * caller; NULL: no memory. */
+	bool (*reload)(void *ctx, char **ret_text);
 	void *reload_ctx;
 };
 

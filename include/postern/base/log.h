@@ -32,19 +32,20 @@ struct pn_log_settings {
 	enum pn_log_format format;
 	enum pn_log_class level_min; /* PN_LOG_DEBUG shows all; PN_LOG_INFO hides DEBUG (SESSION is
 					always shown) */
-	const char *path;            /* NULL or "": stderr; otherwise a file, appended, reopened by
-					pn_log_reopen */
-	uint32_t ring_slots;         /* a power of two */
+	int fd; /* where lines go (taken by pn_log_start, opened to append); -1: stderr */
+	uint32_t ring_slots; /* a power of two */
 };
 
-/* Starts the writer thread (call after fork and after dropping privileges). 0 or -errno. */
+/* Starts the writer thread (call after fork and after dropping privileges). 0, or -errno and the
+ * descriptor is still the caller's. */
 int pn_log_start(const struct pn_log_settings *settings) PN_MUST_CHECK;
-/* Sets format and level only, for one-shot commands and for the time before pn_log_start. */
+/* Sets format and level only. Any time; lines that were begun keep their format. */
 void pn_log_configure(const struct pn_log_settings *settings);
 /* Drains and joins the writer, bounded to two seconds when the output is blocked. */
 void pn_log_stop(void);
-/* Asks the writer to reopen its file. Any thread, async-signal-safe not required. */
-void pn_log_reopen(void);
+/* The writer goes on there (a rotated file, another one): takes the descriptor; -1: stderr. Any thread. A line of
+ * which only the beginning is out is written again, whole. */
+void pn_log_set_output(int fd);
 
 #define PN_LOG_LINE_MAX 2048
 

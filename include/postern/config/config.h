@@ -213,6 +213,14 @@ struct pn_config *pn_config_parse(const char *text, const char *name, FILE *repo
  */
 char *pn_config_canonical(const struct pn_config *c);
 void pn_config_free(struct pn_config *c);
+/*
+ * For a reload: gives the keys of `c` that only a restart can change the values that they have in
+ * `running`, and calls `changed` for each of them that was different ("spool.path", "listener
+ * \"submission\": reuseport"). Sections with a title are compared by it; one that is new keeps its
+ * values. 0 or -ENOMEM (c is then of no use).
+ */
+int pn_config_keep(struct pn_config *c, const struct pn_config *running,
+		   void (*changed)(const char *label, void *ctx), void *ctx);
 
 /* A listener's address, taken apart: numeric, without brackets. "*:465" and "[::]:465" are "::",
  * dual stack. */
@@ -249,5 +257,7 @@ struct pn_config_key {
 	bool is_required;
 };
 const struct pn_config_key *pn_config_keys(size_t *ret_count);
+/* Whether a reload leaves it as it is. */
+bool pn_config_key_needs_restart(const struct pn_config_key *key);
 
 #endif

@@ -47,8 +47,7 @@ struct pn_upstream_host {
 	uint32_t weight;   /* share of new connections; 0: a spare, used in order while no weighted host is healthy */
 };
 
-/* All strings and arrays are borrowed and must outlive the relay. A 0 means the default given in
- * []. */
+/* A 0 means the default given in []. */
 struct pn_upstream_settings {
 	const char *name;                    /* for logs, counters and `postern queue` */
 	enum pn_upstream_kind kind;
@@ -60,7 +59,7 @@ struct pn_upstream_settings {
 	const char *const *domains;
 	size_t domain_count;
 	enum pn_upstream_tls tls;
-	struct pn_tls_client *tls_client;    /* borrowed; needed unless TLS_NONE */
+	struct pn_tls_client *tls_client;    /* needed unless TLS_NONE; the relay takes a reference */
 	bool is_verify_required;             /* the certificate must match verify_name; as told to tls_client */
 	const char *verify_name;             /* [the host's name] reference identity and SNI (RFC 7817) */
 	const char *auth_user;               /* NULL: no AUTH */
@@ -105,8 +104,8 @@ struct pn_relay_settings {
 	size_t upstream_count;               /* 1..PN_RELAY_UPSTREAMS_MAX */
 };
 
-/* Checks the settings (copied, what they point to is borrowed), makes Maildir folders. The spool is
- * borrowed. 0, or -errno with err. */
+/* Checks the settings and copies them with all they point to (but `cpus`: borrowed until pn_relay_start
+ * returns), makes Maildir folders. The spool is borrowed. 0, or -errno with err. */
 int pn_relay_new(const struct pn_relay_settings *settings, struct pn_spool *spool, struct pn_relay **ret,
                  struct pn_error *err) PN_MUST_CHECK;
 /* Makes the threads; returns when each of them serves. 0, or -errno with err (all threads are gone
@@ -124,7 +123,24 @@ void pn_relay_stop(struct pn_relay *relay, uint64_t deadline_ms);
 /* Stopped or never started. NULL is fine. */
 void pn_relay_free(struct pn_relay *relay);
 
-/* Which upstream takes mail for this address; its index. Pure, any thread. */
+/*
+ * New settings while serving, in two steps, both on the thread that called pn_relay_start. Workers,
+ * CPUs, features and the queue's size stay as they are. The first step checks and makes everything,
+ * also Maildir folders, and changes nothing: 0, or -errno with err. Blocking.
+ *
+ * The second takes the change, cannot fail, and returns when every worker has swapped. An upstream
+ * whose settings are the same (tls_client: the same object) keeps its connections; those of others
+ * finish their transactions and end. Deferred messages of others, and all of them when the routes
+ * differ, are due at once; no wait is longer than the new schedule's longest.
+ */
+struct pn_relay_change;
+int pn_relay_change_new(struct pn_relay *relay, const struct pn_relay_settings *settings,
+                        struct pn_relay_change **ret, struct pn_error *err) PN_MUST_CHECK;
+void pn_relay_change_apply(struct pn_relay_change *change);
+/* Without applying it. NULL is fine. */
+void pn_relay_change_free(struct pn_relay_change *change);
+
+/* Which upstream takes mail for this address; its index. The thread that starts and changes the relay. */
 size_t pn_relay_route(const struct pn_relay *relay, struct pn_slice address);
 
 /*

@@ -51,11 +51,33 @@ struct pn_session_profile *pn_session_profile_new(const struct pn_session_profil
 struct pn_session_profile *pn_session_profile_ref(struct pn_session_profile *p);
 void pn_session_profile_unref(struct pn_session_profile *p);
 
+/* Immutable but for its counts; any thread. */
 struct pn_listener {
-	const char *name; /* "submissions", for logs and counters */
-	int fd;           /* listening socket; TCP_NODELAY set on it is inherited */
+	_Atomic uint32_t refs;  /* of any kind: the memory */
+	_Atomic uint32_t holds; /* of those who accept, or may: the sockets stay open */
+	char *name;             /* "submissions", for logs */
 	bool is_implicit_tls;
+	size_t fd_count; /* loop n accepts on fds[n % fd_count]: one, or one for each loop (`reuseport`) */
+	int fds[];       /* listening sockets; TCP_NODELAY set on them is inherited */
 };
+/* Takes the descriptors; one hold. NULL: no memory, the descriptors stay the caller's. */
+struct pn_listener *pn_listener_new(const char *name, bool is_implicit_tls, const int *fds, size_t fd_count);
+struct pn_listener *pn_listener_ref(struct pn_listener *l);
+void pn_listener_unref(struct pn_listener *l);
+/* A hold is a reference too. */
+struct pn_listener *pn_listener_hold(struct pn_listener *l);
+void pn_listener_release(struct pn_listener *l);
+
+/* What all loops accept on, from one configuration. Has a hold on each. */
+struct pn_listener_set {
+	_Atomic uint32_t refs;
+	size_t count;
+	struct pn_listener *items[];
+};
+/* refs = 1, items NULL: to be filled in before it is shared. NULL: no memory. */
+struct pn_listener_set *pn_listener_set_new(size_t count);
+struct pn_listener_set *pn_listener_set_ref(struct pn_listener_set *set);
+void pn_listener_set_unref(struct pn_listener_set *set);
 
 /* Shared by all services of the process. */
 struct pn_session_shared {
@@ -90,16 +112,15 @@ enum pn_session_counter {
 
 struct pn_session_service;
 
-/* Makes the service and its spool writer on `loop`; borrows shared and listeners (which outlive
- * it), takes a reference on profile. */
+/* Makes the service and its spool writer on `loop`; borrows shared (which outlives it), takes a
+ * reference on profile. `index` is the loop's. */
 struct pn_session_service *pn_session_service_new(struct pn_loop *loop,
 						  struct pn_session_shared *shared,
 						  struct pn_session_profile *profile,
-						  const struct pn_listener *listeners,
-						  size_t listener_count, unsigned index,
-						  struct pn_error *err);
-/* Starts accepting. */
-void pn_session_service_start(struct pn_session_service *svc);
+						  unsigned index, struct pn_error *err);
+/* Accepts on these from now on (a hold is taken on each), and ends accepting on others; their
+ * sessions go on. On those that are in both accepting goes on without a gap. */
+void pn_session_service_set_listeners(struct pn_session_service *svc, const struct pn_listener_set *set);
 /* New sessions use `profile` from now on (a reference is taken). */
 void pn_session_service_set_profile(struct pn_session_service *svc,
 				    struct pn_session_profile *profile);

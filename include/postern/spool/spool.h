@@ -57,6 +57,8 @@ struct pn_spool_writer *pn_spool_writer_new(struct pn_spool *spool, struct pn_lo
 void pn_spool_writer_free(struct pn_spool_writer *w);
 bool pn_spool_writer_is_busy(const struct pn_spool_writer *w);
 
+/* New values for these two settings; any thread, at any time. What is in the queue stays. */
+void pn_spool_set_limits(struct pn_spool *spool, uint64_t queue_messages_max, uint64_t free_space_min_bytes);
 /* This writer stores what the gateway itself owes (bounces, moves): exempt from queue_messages_max
  * and free_space_min, else a full queue could not bounce itself empty. */
 void pn_spool_writer_set_internal(struct pn_spool_writer *w);

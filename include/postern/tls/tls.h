@@ -103,6 +103,8 @@ struct pn_tls_client_settings {
 };
 struct pn_tls_client *pn_tls_client_new(const struct pn_tls_client_settings *settings,
 					struct pn_error *err);
+/* Whether pn_tls_client_new(settings) would make another just like c. Any thread. */
+bool pn_tls_client_is_for(const struct pn_tls_client *c, const struct pn_tls_client_settings *settings);
 struct pn_tls_client *pn_tls_client_ref(struct pn_tls_client *c);
 void pn_tls_client_unref(struct pn_tls_client *c);
 

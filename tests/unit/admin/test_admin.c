@@ -45,9 +45,17 @@ static size_t give_limits(void *ctx, struct pn_admin_limit *out, size_t max)
 	return 2;
 }
 
-static void on_reload(void *ctx)
+static bool on_reload(void *ctx, char **ret_text)
 {
 	((struct admin_fixture *)ctx)->reloads++;
+	*ret_text = strdup("loops\nspool.path\n");
+	return *ret_text != NULL;
+}
+
+static void give_hostname(void *ctx, char *out, size_t size)
+{
+	(void)ctx;
+	(void)snprintf(out, size, "mx.example.org");
 }
 
 static void start_admin(struct admin_fixture *a, void *state)
@@ -68,7 +76,7 @@ static void start_admin(struct admin_fixture *a, void *state)
 				       .spool = a->relay->h.spool,
 				       .started_wall_ms = pn_clock_wall_ms() - 5000,
 				       .version = "1.2.3",
-				       .hostname = "mx.example.org",
+				       .hostname = give_hostname,
 				       .features = 3,
 				       .limits = give_limits,
 				       .reload = on_reload,
@@ -366,7 +374,15 @@ static void test_queue_show_and_actions(void **state)
 	assert_done(&a, "queue-remove", id);
 	assert_refused(ask_about(&a, "queue-show", id), "no such message");
 	assert_refused(ask_about(&a, "queue-hold", id), "no such message");
-	assert_done(&a, "reload", "");
+	static const struct key reload_keys[] = { { "ok", TYPE_BOOL },
+						  { "needs_restart", JSON_ARRAY } };
+	m = ask_about(&a, "reload", "");
+	assert_keys(m, reload_keys);
+	assert_true(json_is_true(json_object_get(m, "ok")));
+	const json_t *keys = json_object_get(m, "needs_restart");
+	assert_int_equal(json_array_size(keys), 2);
+	assert_string_equal(json_string_value(json_array_get(keys, 1)), "spool.path");
+	json_decref(m);
 	assert_int_equal(atomic_load(&a.reloads), 1);
 	stop_admin(&a);
 }

@@ -36,7 +36,7 @@ static struct pn_config *parse(const char *text)
 static void make(struct pn_app_settings *s, const struct pn_config *c, const struct pn_handover *h)
 {
 	struct pn_error err = { "" };
-	if (pn_app_settings_make(s, c, h, &err) != 0)
+	if (pn_app_settings_make(s, c, h, NULL, &err) != 0)
 		fail_msg("%s", err.text);
 }
 
@@ -263,7 +263,7 @@ static void assert_refused(const char *upstream, const struct pn_handover *h, co
 	(void)snprintf(config, sizeof(config), "hostname = \"mx.example.org\"\n%s%s%s", LISTENER,
 		       CERTIFICATE, upstream);
 	struct pn_config *c = parse(config);
-	assert_int_equal(pn_app_settings_make(&s, c, h, &err), -1);
+	assert_int_equal(pn_app_settings_make(&s, c, h, NULL, &err), -1);
 	if (!strstr(err.text, text))
 		fail_msg("\"%s\" does not say \"%s\"", err.text, text);
 	pn_app_settings_clear(&s);

@@ -248,12 +248,18 @@ static uint64_t counter(enum pn_log_counter c)
 	return pn_counter_get(&pn_log_counters[c]);
 }
 
-static int start_log(const char *path, uint32_t slots)
+static int open_log(void)
 {
-	struct pn_log_settings settings = { .format = PN_LOG_LOGFMT,
-					    .level_min = PN_LOG_DEBUG,
-					    .path = path,
-					    .ring_slots = slots };
+	int fd = open(log_path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static int start_log(int fd, uint32_t slots)
+{
+	struct pn_log_settings settings = {
+		.format = PN_LOG_LOGFMT, .level_min = PN_LOG_DEBUG, .fd = fd, .ring_slots = slots
+	};
 
 	return pn_log_start(&settings);
 }
@@ -290,8 +296,8 @@ static void test_lines_of_many_threads_arrive_or_are_counted(void **state)
 
 	(void)state;
 	unlink(log_path);
-	assert_int_equal(start_log(log_path, 256), 0);
-	assert_int_equal(start_log(log_path, 256), -EALREADY);
+	assert_int_equal(start_log(open_log(), 256), 0);
+	assert_int_equal(start_log(-1, 256), -EALREADY);
 	for (uintptr_t i = 0; i < LOG_THREADS; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, log_many, (void *)i), 0);
 	for (int i = 0; i < LOG_THREADS; i++)
@@ -324,25 +330,24 @@ static void test_lines_of_many_threads_arrive_or_are_counted(void **state)
 	assert_int_equal(reported, dropped);
 }
 
-static void test_reopen_goes_on_in_a_new_file(void **state)
+static void test_new_output_takes_what_comes_after(void **state)
 {
 	char old_path[80];
-	uint64_t reopens = counter(PN_LOG_C_reopens), errors = counter(PN_LOG_C_reopen_errors);
+	uint64_t reopens = counter(PN_LOG_C_reopens);
 
 	(void)state;
 	snprintf(old_path, sizeof(old_path), "%s.1", log_path);
 	unlink(log_path);
-	assert_int_equal(start_log(log_path, 64), 0);
+	assert_int_equal(start_log(open_log(), 64), 0);
 	pn_logf(PN_LOG_INFO, "e", "before");
 	struct stat st = { 0 };
 	while (stat(log_path, &st) == 0 && st.st_size == 0)
 		usleep(1000);
 	assert_int_equal(rename(log_path, old_path), 0);
-	pn_log_reopen();
+	pn_log_set_output(open_log());
 	while (counter(PN_LOG_C_reopens) == reopens)
 		usleep(1000);
 	pn_logf(PN_LOG_INFO, "e", "after");
-	/* A path that cannot be opened keeps the file of now. */
 	pn_log_stop();
 	char *text = read_file(old_path);
 	assert_non_null(strstr(text, "before"));
@@ -351,26 +356,47 @@ static void test_reopen_goes_on_in_a_new_file(void **state)
 	text = read_file(log_path);
 	assert_non_null(strstr(text, "after"));
 	free(text);
-	assert_int_equal(start_log(log_path, 64), 0);
-	assert_int_equal(unlink(log_path), 0);
-	assert_int_equal(mkdir(log_path, 0700), 0);
-	pn_log_reopen();
-	while (counter(PN_LOG_C_reopen_errors) == errors)
-		usleep(1000);
-	pn_logf(PN_LOG_INFO, "e", "still alive");
-	pn_log_stop();
-	assert_int_equal(rmdir(log_path), 0);
 	unlink(old_path);
 }
 
-static void test_start_says_why_it_cannot(void **state)
+/* Outputs that the writer had no time to look at are closed, also at the end and without a writer. */
+static void test_outputs_do_not_leak(void **state)
 {
 	(void)state;
-	assert_int_equal(start_log("/nonexistent/dir/log", 64), -ENOENT);
-	assert_int_equal(start_log(log_path, 64), 0);
+	int before = dup(STDERR_FILENO);
+	close(before);
+	assert_int_equal(start_log(open_log(), 64), 0);
+	for (int i = 0; i < 100; i++)
+		pn_log_set_output(i % 2 ? open_log() : -1);
+	pn_log_stop();
+	pn_log_set_output(open_log());
+	pn_log_set_output(-1);
+	assert_int_equal(start_log(-1, 64), 0); /* frees the one before */
 	pn_log_stop();
 	pn_log_stop();
-	pn_log_reopen();
+	int after = dup(STDERR_FILENO);
+	close(after);
+	assert_in_range(after, before,
+			before + 3); /* what the stopped writer keeps: its output and its wake-up */
+}
+
+static void test_format_and_level_change_while_running(void **state)
+{
+	struct pn_log_settings settings = { .format = PN_LOG_JSON, .level_min = PN_LOG_WARN };
+
+	(void)state;
+	unlink(log_path);
+	assert_int_equal(start_log(open_log(), 64), 0);
+	pn_logf(PN_LOG_DEBUG, "e", "first");
+	pn_log_configure(&settings);
+	pn_logf(PN_LOG_INFO, "e", "hidden");
+	pn_logf(PN_LOG_WARN, "e", "second");
+	pn_log_stop();
+	char *text = read_file(log_path);
+	assert_non_null(strstr(text, "event=e msg=first"));
+	assert_non_null(strstr(text, "\"msg\":\"second\""));
+	assert_null(strstr(text, "hidden"));
+	free(text);
 }
 
 /* Runs fn with stderr on `fd`. */
@@ -409,7 +435,7 @@ static void block_then_read(int peer)
 	bool has_precious = false, has_report = false;
 	size_t len = 0;
 
-	assert_int_equal(start_log(NULL, 64), 0);
+	assert_int_equal(start_log(-1, 64), 0);
 	log_until_stuck(PN_LOG_SESSION, PN_LOG_C_dropped_session);
 	pn_logf(PN_LOG_MESSAGE, "e", "precious");
 	assert_int_equal(counter(PN_LOG_C_dropped_message), message);
@@ -448,7 +474,7 @@ static void test_blocked_pipe_and_socket_never_stop_producers(void **state)
 static void block_for_good(int peer)
 {
 	(void)peer;
-	assert_int_equal(start_log(NULL, 64), 0);
+	assert_int_equal(start_log(-1, 64), 0);
 	log_until_stuck(PN_LOG_MESSAGE, PN_LOG_C_dropped_message);
 	pn_log_stop();
 }
@@ -478,7 +504,7 @@ static void test_full_disk_costs_lines_only(void **state)
 	(void)state;
 	if (stat("/dev/full", &st) != 0)
 		skip();
-	assert_int_equal(start_log("/dev/full", 16), 0);
+	assert_int_equal(start_log(open("/dev/full", O_WRONLY | O_CLOEXEC), 16), 0);
 	for (int i = 0; i < 1000 || counter(PN_LOG_C_write_errors) == errors; i++)
 		pn_logf(PN_LOG_MESSAGE, "e", "line %d", i);
 	assert_true(counter(PN_LOG_C_dropped_message) > dropped);
@@ -495,7 +521,7 @@ static void test_short_writes_lose_no_octet(void **state)
 	(void)state;
 	unlink(log_path);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &saved), 0);
-	assert_int_equal(start_log(log_path, 64), 0);
+	assert_int_equal(start_log(open_log(), 64), 0);
 	limit = (struct rlimit){ .rlim_cur = 100, .rlim_max = saved.rlim_max };
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
 	pn_logf(PN_LOG_MESSAGE, "e", "%s",
@@ -558,8 +584,9 @@ int main(void)
 		cmocka_unit_test(test_hidden_classes_write_nothing),
 		cmocka_unit_test(test_ring_keeps_room_by_class),
 		cmocka_unit_test(test_lines_of_many_threads_arrive_or_are_counted),
-		cmocka_unit_test(test_reopen_goes_on_in_a_new_file),
-		cmocka_unit_test(test_start_says_why_it_cannot),
+		cmocka_unit_test(test_new_output_takes_what_comes_after),
+		cmocka_unit_test(test_outputs_do_not_leak),
+		cmocka_unit_test(test_format_and_level_change_while_running),
 		cmocka_unit_test(test_blocked_pipe_and_socket_never_stop_producers),
 		cmocka_unit_test(test_stop_returns_with_a_blocked_and_with_a_broken_output),
 		cmocka_unit_test(test_full_disk_costs_lines_only),

@@ -8,8 +8,8 @@ int main(void)
 	const struct pn_config_key *keys = pn_config_keys(&count);
 
 	for (size_t i = 0; i < count; i++)
-		printf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", keys[i].section, keys[i].name, keys[i].type,
+		printf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", keys[i].section, keys[i].name, keys[i].type,
 		       keys[i].default_text, keys[i].range_text, keys[i].unit, keys[i].is_required ? "needed" : "",
-		       keys[i].help);
+		       pn_config_key_needs_restart(&keys[i]) ? "restart" : "", keys[i].help);
 	return 0;
 }

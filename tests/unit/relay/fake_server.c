@@ -287,6 +287,11 @@ static bool on_data(struct fake_session *s)
 			s->in_len = 0;
 		return false;
 	}
+	if (s->fault == FAKE_HOLD_AFTER_DOT) {
+		s->server->held++;
+		while (s->server->fault == FAKE_HOLD_AFTER_DOT && !s->server->is_stopping)
+			usleep(1000);
+	}
 	return final_replies(s) && s->fault != FAKE_CLOSE_WHEN_IDLE;
 }
 

@@ -24,6 +24,7 @@ enum fake_fault {
 	FAKE_CLOSE_AFTER_DOT,  /* takes the message, says nothing */
 	FAKE_SILENT,           /* no greeting */
 	FAKE_SILENT_AFTER_DOT,
+	FAKE_HOLD_AFTER_DOT,   /* answers once `fault` has another value */
 	FAKE_NONSENSE,         /* instead of a greeting */
 	FAKE_ENDLESS,          /* a greeting that never ends */
 	FAKE_NONSENSE_AFTER_DOT,
@@ -62,6 +63,7 @@ struct fake_server {
 	size_t message_count;
 	char *once[64];
 	size_t once_count;
+	_Atomic uint32_t held;         /* sessions that FAKE_HOLD_AFTER_DOT has come to */
 	_Atomic uint32_t connections, open_connections, connections_high;
 	/* private */
 	int fd;

@@ -238,6 +238,39 @@ static void test_schedule_never_gives_held_entries(void **state)
 	pn_schedule_deinit(&s);
 }
 
+static void turn_round(struct pn_spool_entry *e, void *ctx)
+{
+	(*(int *)ctx)++;
+	e->next_attempt_wall_ms = 10000 - e->next_attempt_wall_ms;
+}
+
+static void test_schedule_sorts_anew_when_times_change(void **state)
+{
+	enum { COUNT = 500 };
+	static struct pn_spool_entry e[COUNT];
+	struct pn_spool_entry *got;
+	struct pn_schedule s;
+	int seen = 0;
+	(void)state;
+	pn_schedule_init(&s);
+	for (int i = 0; i < COUNT; i++) {
+		e[i] = (struct pn_spool_entry){.next_attempt_wall_ms = (uint64_t)(i * 37 % 9973)};
+		pn_schedule_add(&s, &e[i], 0);
+	}
+	pn_schedule_update(&s, turn_round, &seen);
+	assert_int_equal(seen, COUNT);
+	for (uint32_t i = 0; i < COUNT; i++)
+		assert_int_equal(s.heap[i]->heap_index, i);
+	uint64_t before = 0;
+	size_t popped = 0;
+	for (; (got = pn_schedule_pop_due(&s, UINT64_MAX - 1)) != NULL; popped++) {
+		assert_true(got->next_attempt_wall_ms >= before);
+		before = got->next_attempt_wall_ms;
+	}
+	assert_int_equal(popped, COUNT);
+	pn_schedule_deinit(&s);
+}
+
 static void test_schedule_without_memory_keeps_entries_on_a_list(void **state)
 {
 #ifdef PN_FAULT_INJECTION
@@ -474,6 +507,7 @@ int main(void)
 		cmocka_unit_test(test_queue_loses_nothing_between_threads),
 		cmocka_unit_test(test_schedule_gives_entries_in_order_of_time),
 		cmocka_unit_test(test_schedule_never_gives_held_entries),
+		cmocka_unit_test(test_schedule_sorts_anew_when_times_change),
 		cmocka_unit_test(test_schedule_without_memory_keeps_entries_on_a_list),
 		cmocka_unit_test(test_backoff_grows_to_its_maximum),
 		cmocka_unit_test(test_backoff_jitter_stays_in_its_share),

@@ -140,11 +140,12 @@ void h_init(struct harness *h)
 	h->tls_client = tls_client(true);
 	h->values = default_values();
 	h->values.tls = h->tls;
+	h->listeners = pn_listener_set_new(2);
+	assert_non_null(h->listeners);
 	for (int i = 0; i < 2; i++) {
-		h->listeners[i] =
-			(struct pn_listener){ .name = i == H_TLS ? "submissions" : "submission",
-					      .is_implicit_tls = i == H_TLS };
-		h->listeners[i].fd = listen_on(&h->ports[i]);
+		int fd = listen_on(&h->ports[i]);
+		h->listeners->items[i] = pn_listener_new(i == H_TLS ? "submissions" : "submission", i == H_TLS, &fd, 1);
+		assert_non_null(h->listeners->items[i]);
 	}
 	h->shared = (struct pn_session_shared){ .spool = h->spool,
 						.auth = h->auth,
@@ -159,11 +160,11 @@ void h_start(struct harness *h)
 	struct pn_error err = { { 0 } };
 	struct pn_session_profile *p = pn_session_profile_new(&h->values);
 	assert_non_null(p);
-	h->svc = pn_session_service_new(h->loop, &h->shared, p, h->listeners, 2, 0, &err);
+	h->svc = pn_session_service_new(h->loop, &h->shared, p, 0, &err);
 	pn_session_profile_unref(p);
 	if (!h->svc)
 		fail_msg("%s", err.text);
-	pn_session_service_start(h->svc);
+	pn_session_service_set_listeners(h->svc, h->listeners);
 	h_turn(h);
 }
 
@@ -211,8 +212,7 @@ void h_stop(struct harness *h)
 	pn_tls_server_unref(h->tls);
 	pn_tls_client_unref(h->tls_client);
 	pn_tls_tickets_free(h->tickets);
-	for (int i = 0; i < 2; i++)
-		(void)close(h->listeners[i].fd);
+	pn_listener_set_unref(h->listeners);
 	(void)nftw(h->path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 

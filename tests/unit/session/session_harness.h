@@ -28,7 +28,7 @@ struct harness {
 	struct pn_tls_client *tls_client;
 	struct pn_session_shared shared;
 	struct pn_session_profile values; /* changed by tests before h_start or h_profile */
-	struct pn_listener listeners[2];
+	struct pn_listener_set *listeners;
 	uint16_t ports[2];
 	struct pn_session_service *svc;
 	size_t submitted;

@@ -183,6 +183,12 @@ static void test_queue_limit(void **state)
 	h_commit(&h, &c, 2, 10);
 	h.entries[h.count++] = c.entry;
 	assert_int_equal(pn_spool_admit(h.w), -EDQUOT);
+	/* Another limit is in force at once; a lower one leaves what is there. */
+	pn_spool_set_limits(h.spool, 4, 0);
+	assert_int_equal(pn_spool_admit(h.w), 0);
+	pn_spool_set_limits(h.spool, 2, 0);
+	assert_int_equal(pn_spool_admit(h.w), -EDQUOT);
+	pn_spool_set_limits(h.spool, 3, 0);
 	/* What the gateway itself owes passes. */
 	pn_spool_writer_set_internal(h.w);
 	h_commit(&h, &c, 3, 10);
@@ -207,6 +213,8 @@ static void test_free_space_limit(void **state)
 	assert_int_equal(pn_spool_admit(h.w), -ENOSPC);
 	assert_null(pn_spool_txn_begin(h.w, &err));
 	assert_int_equal(err, -ENOSPC);
+	pn_spool_set_limits(h.spool, 10, 0);
+	assert_int_equal(pn_spool_admit(h.w), 0);
 	h_stop(&h);
 	h_deinit(&h);
 }
