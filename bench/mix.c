@@ -277,6 +277,7 @@ int pn_bench_mix_main(int argc, char **argv)
 
 	pn_bench_run_init(&m.run, argc, argv);
 	m.run.operation_name = "message";
+	m.run.is_scenario = true;
 	m.sink_timeout_ms = 30000;
 	int r = parse(&m, argc, argv);
 	if (r != 0)

@@ -64,6 +64,7 @@ struct pn_bench_run {
 	uint64_t failures_max, cpu, server_pid, seed, rate, due_max;
 	uint64_t p99_max_ms, step_ms, overload;
 	bool is_starttls, is_progress_wanted;
+	bool is_scenario;         /* neither loop: the command has its own idea of when to begin */
 	bool is_failure_expected; /* counted, but neither shown nor a reason to stop */
 	uint64_t sessions_max;    /* tickets to keep; 0: nothing is resumed */
 	/* for the report */
