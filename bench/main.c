@@ -22,6 +22,9 @@ static const struct {
 	{ "handshake", pn_bench_handshake_main, "full TLS handshakes, on 465 or with STARTTLS" },
 	{ "submit", pn_bench_submit_main, "log in and send messages; each is accounted for" },
 	{ "sink", pn_bench_sink_main, "a fast SMTP server that counts what arrives" },
+	{ "limit", pn_bench_limit_main, "what this machine could do at best" },
+	{ "micro", pn_bench_micro_main, "small pieces of the gateway in tight loops" },
+	{ "compare", pn_bench_compare_main, "what changed between two results, and the noise" },
 };
 
 static void print_help(FILE *out)
