@@ -98,6 +98,7 @@ class Server:
     """
 
     name = promise = ""
+    idle_connections = 1000  # as many as a server of its kind takes with ease, and three times as many
 
     def __init__(self, work, group, folder):
         self.work, self.group = work, group
