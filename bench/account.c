@@ -64,34 +64,42 @@ static uint64_t hash_text(struct pn_slice text)
 	return hash;
 }
 
+static bool is_complete(const struct pn_bench_account_entry *e)
+{
+	return e->arrived + e->bounced >= e->expected;
+}
+
 void pn_bench_account_set(struct pn_bench_account *a, uint32_t number,
-			  enum pn_bench_outcome outcome, struct pn_slice reply)
+			  enum pn_bench_outcome outcome, struct pn_slice reply,
+			  uint16_t recipient_count, uint32_t recipient_sum)
 {
 	struct pn_bench_account_entry *e = &a->entries[number];
 
 	PN_ASSERT(number < a->count && e->outcome == PN_BENCH_UNDECIDED);
 	e->outcome = (uint8_t)outcome;
 	e->reply_hash = hash_text(reply);
-	if (outcome == PN_BENCH_ACCEPTED && e->received == 0)
+	e->expected = recipient_count;
+	e->sum += recipient_sum;
+	if (outcome == PN_BENCH_ACCEPTED && !is_complete(e))
 		a->missing++;
 }
 
 static void take_line(struct pn_bench_account *a, const char *line)
 {
-	struct pn_bench_id id;
-	bool is_whole;
+	struct pn_bench_id_line l;
 
-	if (!pn_bench_id_line_parse(line, &id, &is_whole) || id.run != a->run ||
-	    id.number >= a->count) {
+	if (!pn_bench_id_line_parse(line, &l) || l.id.run != a->run || l.id.number >= a->count) {
 		a->strangers++;
 		return;
 	}
-	struct pn_bench_account_entry *e = &a->entries[id.number];
-	if (e->received == 0 && e->outcome == PN_BENCH_ACCEPTED)
+	struct pn_bench_account_entry *e = &a->entries[l.id.number];
+	bool was_missing = e->outcome == PN_BENCH_ACCEPTED && !is_complete(e);
+	uint16_t *count = l.status == 'b' ? &e->bounced : &e->arrived;
+	*count = (uint16_t)(*count + l.recipient_count);
+	e->sum -= l.recipient_sum;
+	if (was_missing && is_complete(e))
 		a->missing--;
-	if (e->received < UINT8_MAX)
-		e->received++;
-	if (!is_whole)
+	if (l.status == '!')
 		a->corrupt++;
 }
 
@@ -155,14 +163,18 @@ void pn_bench_account_sum(const struct pn_bench_account *a, struct pn_bench_acco
 		ret->refused += e->outcome == PN_BENCH_REFUSED;
 		ret->doubtful +=
 			e->outcome == PN_BENCH_DOUBTFUL || e->outcome == PN_BENCH_UNDECIDED;
-		ret->received += e->received > 0;
-		ret->duplicated += e->received > 1;
-		ret->unpromised += e->outcome == PN_BENCH_REFUSED && e->received > 0;
+		ret->received += e->arrived > 0;
+		ret->bounced += e->bounced > 0;
+		ret->duplicated +=
+			e->outcome != PN_BENCH_REFUSED && e->arrived + e->bounced > e->expected;
+		ret->misdirected += e->outcome == PN_BENCH_ACCEPTED && e->sum != 0 &&
+				    e->arrived + e->bounced == e->expected;
+		ret->unpromised += e->outcome == PN_BENCH_REFUSED && e->arrived > 0;
 	}
 }
 
 bool pn_bench_account_is_clean(const struct pn_bench_account_sums *sums)
 {
-	return sums->lost == 0 && sums->duplicated == 0 && sums->unpromised == 0 &&
-	       sums->corrupt == 0;
+	return sums->lost == 0 && sums->duplicated == 0 && sums->misdirected == 0 &&
+	       sums->unpromised == 0 && sums->corrupt == 0;
 }

@@ -14,6 +14,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <postern/base/clock.h>
+
+/* With so much to be sent no further message is begun. */
+#define AHEAD_MAX_BYTES (256u * 1024)
+
 static void on_recv(struct pn_loop *loop, struct pn_op *op, int res);
 static void receive(struct pn_bench_conn *conn, uint8_t *data, size_t len);
 
@@ -103,21 +108,7 @@ void pn_bench_conn_close(struct pn_bench_conn *conn)
 	pn_loop_defer(loop, &conn->finish_task);
 }
 
-void pn_bench_conn_fail(struct pn_bench_conn *conn, const char *fmt, ...)
-{
-	va_list args;
-
-	if (conn->state == PN_BENCH_CONN_CLOSING || conn->state == PN_BENCH_CONN_CLOSED_STATE)
-		return;
-	va_start(args, fmt);
-	(void)vsnprintf(conn->failure_text, sizeof(conn->failure_text), fmt, args);
-	va_end(args);
-	conn->is_over = true;
-	conn->fn(conn, PN_BENCH_CONN_FAILED);
-	pn_bench_conn_close(conn);
-}
-
-static void on_timer(struct pn_timer *timer)
+const char *pn_bench_stage_name(enum pn_smtp_stage stage)
 {
 	static const char *const stages[] = {
 		[PN_STAGE_CONNECT] = "connect", [PN_STAGE_GREETING] = "greeting",
@@ -126,13 +117,58 @@ static void on_timer(struct pn_timer *timer)
 		[PN_STAGE_RCPT] = "RCPT",       [PN_STAGE_DATA] = "DATA",
 		[PN_STAGE_BODY] = "content",
 	};
-	struct pn_bench_conn *conn = pn_container_of(timer, struct pn_bench_conn, timer);
-	const char *stage = conn->state == PN_BENCH_CONN_HANDSHAKE ? "TLS handshake"
-			    : conn->state == PN_BENCH_CONN_CONNECTING
-				    ? "connect"
-				    : stages[pn_smtp_client_stage(conn->client)];
 
-	pn_bench_conn_fail(conn, "no answer in time (%s)", stage);
+	return stages[stage];
+}
+
+static const char *stage_name(const struct pn_bench_conn *conn)
+{
+	if (conn->state == PN_BENCH_CONN_HANDSHAKE)
+		return "TLS handshake";
+	if (conn->state == PN_BENCH_CONN_CONNECTING)
+		return "connect";
+	return pn_bench_stage_name(pn_smtp_client_stage(conn->client));
+}
+
+static void fail(struct pn_bench_conn *conn, uint16_t code, const char *fmt, va_list args)
+{
+	if (conn->state == PN_BENCH_CONN_CLOSING || conn->state == PN_BENCH_CONN_CLOSED_STATE)
+		return;
+	conn->failure.code = code;
+	conn->failure.stage = stage_name(conn);
+	(void)vsnprintf(conn->failure.text, sizeof(conn->failure.text), fmt, args);
+	/* Nothing happens when it was the client that failed. */
+	pn_smtp_client_lost(conn->client, conn->failure.text);
+	conn->is_over = true;
+	conn->fn(conn, PN_BENCH_CONN_FAILED);
+	pn_bench_conn_close(conn);
+}
+
+void pn_bench_conn_fail(struct pn_bench_conn *conn, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	fail(conn, 0, fmt, args);
+	va_end(args);
+}
+
+static void refused(struct pn_bench_conn *conn, uint16_t code, const char *fmt, ...)
+	PN_PRINTF(3, 4);
+static void refused(struct pn_bench_conn *conn, uint16_t code, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	fail(conn, code, fmt, args);
+	va_end(args);
+}
+
+static void on_timer(struct pn_timer *timer)
+{
+	struct pn_bench_conn *conn = pn_container_of(timer, struct pn_bench_conn, timer);
+
+	pn_bench_conn_fail(conn, "no answer in time (%s)", stage_name(conn));
 }
 
 /* ---- TLS ---- */
@@ -183,6 +219,8 @@ static void start_tls(struct pn_bench_conn *conn)
 		return;
 	}
 	conn->state = PN_BENCH_CONN_HANDSHAKE;
+	if (conn->wants_resumption)
+		(void)pn_tls_conn_resume(conn->tls);
 	handshake(conn, PN_SLICE_NULL);
 }
 
@@ -209,8 +247,8 @@ static bool take_event(struct pn_bench_conn *conn, enum pn_smtp_client_event eve
 		break;
 	case PN_CLIENT_EV_FAILED:
 		why = pn_smtp_client_failure(conn->client);
-		pn_bench_conn_fail(conn, "%u %.*s", why->code, (int)why->text.len,
-				   (const char *)why->text.ptr);
+		refused(conn, why->code, "%u %.*s", why->code, (int)why->text.len,
+			(const char *)why->text.ptr);
 		return false;
 	case PN_CLIENT_EV_CLOSED:
 		if (conn->is_over)
@@ -403,26 +441,62 @@ static void init(struct pn_bench_conn *conn)
 	pn_buf_init(&conn->wire, max);
 }
 
-int pn_bench_conn_open(struct pn_bench_conn *conn)
+/* Another local address for each connection: one has only some 28 000 ports. */
+static int bind_source(struct pn_bench_endpoint *e, int fd)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET };
+	int one = 1;
+
+	if (e->source_count == 0)
+		return 0;
+	in.sin_addr.s_addr = htonl(e->source_first + e->source_next);
+	e->source_next = (e->source_next + 1) % e->source_count;
+	/* The port is chosen at connect(), for this destination. */
+	(void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+	return bind(fd, (struct sockaddr *)&in, sizeof(in)) == 0 ? 0 : -errno;
+}
+
+static int open_socket(struct pn_bench_conn *conn)
 {
 	struct pn_bench_endpoint *e = conn->endpoint;
 	int one = 1;
+	int r;
+
+	conn->fd = socket(e->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (conn->fd < 0)
+		return -errno;
+	(void)setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	r = bind_source(e, conn->fd);
+	if (r < 0) {
+		(void)close(conn->fd);
+		conn->fd = -1;
+	}
+	return r;
+}
+
+int pn_bench_conn_open(struct pn_bench_conn *conn)
+{
+	struct pn_bench_endpoint *e = conn->endpoint;
+	int r;
 
 	PN_ASSERT(conn->state == PN_BENCH_CONN_CLOSED_STATE);
 	init(conn);
 	conn->is_greeted = conn->is_sending = conn->is_over = false;
-	conn->failure_text[0] = '\0';
-	conn->client = pn_smtp_client_new(&e->client, e->is_implicit_tls);
+	conn->failure.text[0] = '\0';
+	conn->opened_ns = pn_clock_mono_ns();
+	conn->settings = e->client;
+	conn->settings.auth_user = conn->auth_user;
+	conn->settings.auth_password = conn->auth_password;
+	conn->settings.sasl = conn->sasl;
+	conn->client = pn_smtp_client_new(&conn->settings, e->is_implicit_tls);
 	if (!conn->client)
 		return -ENOMEM;
-	conn->fd = socket(e->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (conn->fd < 0) {
-		int r = -errno;
+	r = open_socket(conn);
+	if (r < 0) {
 		pn_smtp_client_free(conn->client);
 		conn->client = NULL;
 		return r;
 	}
-	(void)setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	conn->state = PN_BENCH_CONN_CONNECTING;
 	restart_timer(conn);
 	pn_loop_connect(e->loop, &conn->op_connect, on_connect, conn->fd,
@@ -440,12 +514,18 @@ int pn_bench_conn_begin(struct pn_bench_conn *conn, struct pn_smtp_transaction *
 	return r;
 }
 
-int pn_bench_conn_body(struct pn_bench_conn *conn, struct pn_slice first, struct pn_slice second)
+bool pn_bench_conn_may_begin(const struct pn_bench_conn *conn)
 {
-	int r = pn_smtp_client_body(conn->client, first, &conn->plain);
+	return conn->state == PN_BENCH_CONN_SESSION && !conn->is_over &&
+	       pn_buf_len(&conn->plain) < AHEAD_MAX_BYTES && pn_smtp_client_may_begin(conn->client);
+}
 
-	if (r == 0)
-		r = pn_smtp_client_body(conn->client, second, &conn->plain);
+int pn_bench_conn_body(struct pn_bench_conn *conn, const struct pn_slice *pieces, size_t count)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < count; i++)
+		r = pn_smtp_client_body(conn->client, pieces[i], &conn->plain);
 	if (r == 0)
 		r = pn_smtp_client_body_end(conn->client, &conn->plain);
 	flush_later(conn);
@@ -457,16 +537,6 @@ void pn_bench_conn_quit(struct pn_bench_conn *conn)
 	conn->is_over = true;
 	pn_smtp_client_quit(conn->client, &conn->plain);
 	flush_later(conn);
-}
-
-const char *pn_bench_conn_failure(const struct pn_bench_conn *conn)
-{
-	return conn->failure_text;
-}
-
-bool pn_bench_conn_is_in_doubt(const struct pn_bench_conn *conn)
-{
-	return conn->client && pn_smtp_client_is_in_doubt(conn->client);
 }
 
 void pn_bench_conn_deinit(struct pn_bench_conn *conn)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* cost.c - see cost.h. Reads /proc and the cgroup file system; runs only before and after a measurement. */
+/* cost.c - see cost.h. Reads /proc and the cgroup file system. */
 #include "cost.h"
 
 #include <dirent.h>
@@ -87,6 +87,26 @@ static void add_thread(struct pn_bench_cost *c, struct tree *tree, uint64_t pid,
 		tree_add_children(tree, text);
 }
 
+/* What stands in more files of the process; some of them only root may read. */
+static void add_memory_and_calls(struct pn_bench_cost *c, uint64_t pid)
+{
+	char path[64];
+	char text[8192];
+
+	(void)snprintf(path, sizeof(path), "/proc/%llu/smaps_rollup", (unsigned long long)pid);
+	if (read_text(path, text, sizeof(text))) {
+		c->pss_bytes += number_behind(text, "\nPss:") * 1024;
+		c->private_bytes += (number_behind(text, "\nPrivate_Clean:") +
+				     number_behind(text, "\nPrivate_Dirty:")) *
+				    1024;
+	}
+	(void)snprintf(path, sizeof(path), "/proc/%llu/io", (unsigned long long)pid);
+	if (read_text(path, text, sizeof(text))) {
+		c->read_calls += number_behind(text, "\nsyscr:");
+		c->write_calls += number_behind(text, "\nsyscw:");
+	}
+}
+
 static int add_process(struct pn_bench_cost *c, struct tree *tree, uint64_t pid)
 {
 	char path[64];
@@ -110,6 +130,7 @@ static int add_process(struct pn_bench_cost *c, struct tree *tree, uint64_t pid)
 	(void)snprintf(path, sizeof(path), "/proc/%llu/status", (unsigned long long)pid);
 	if (read_text(path, text, sizeof(text)))
 		c->rss_bytes += number_behind(text, "\nVmRSS:") * 1024;
+	add_memory_and_calls(c, pid);
 	(void)snprintf(path, sizeof(path), "/proc/%llu/task", (unsigned long long)pid);
 	DIR *dir = opendir(path);
 	if (!dir)
@@ -120,6 +141,54 @@ static int add_process(struct pn_bench_cost *c, struct tree *tree, uint64_t pid)
 	}
 	(void)closedir(dir);
 	return 0;
+}
+
+/* ---- looking often ---- */
+
+void pn_bench_watch_init(struct pn_bench_watch *w, uint64_t pid)
+{
+	struct pn_bench_cost ignored = { .wall_ns = 0 };
+	struct tree tree = { .count = 0 };
+
+	w->count = 0;
+	if (pid != 0)
+		tree.pids[tree.count++] = pid;
+	for (size_t i = 0; i < tree.count && w->count < PN_BENCH_WATCH_MAX; i++) {
+		if (add_process(&ignored, &tree, tree.pids[i]) == 0)
+			w->pids[w->count++] = tree.pids[i];
+	}
+}
+
+uint64_t pn_bench_watch_cpu_ns(const struct pn_bench_watch *w)
+{
+	uint64_t sum_ns = 0;
+	clockid_t clock;
+
+	for (size_t i = 0; i < w->count; i++) {
+		if (clock_getcpuclockid((pid_t)w->pids[i], &clock) == 0)
+			sum_ns += clock_ns(clock);
+	}
+	return sum_ns;
+}
+
+uint64_t pn_bench_watch_rss_bytes(const struct pn_bench_watch *w)
+{
+	uint64_t pages = 0;
+	char path[64];
+	char text[256];
+
+	for (size_t i = 0; i < w->count; i++) {
+		(void)snprintf(path, sizeof(path), "/proc/%llu/statm",
+			       (unsigned long long)w->pids[i]);
+		if (read_text(path, text, sizeof(text)))
+			pages += number_behind(text, " ");
+	}
+	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t pn_bench_own_cpu_ns(void)
+{
+	return clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 /* ---- the rest ---- */
@@ -163,7 +232,7 @@ int pn_bench_cost_take(struct pn_bench_cost *ret, uint64_t pid, const char *cgro
 
 	memset(ret, 0, sizeof(*ret));
 	ret->wall_ns = pn_clock_mono_ns();
-	ret->own_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+	ret->own_ns = pn_bench_own_cpu_ns();
 	add_machine(ret);
 	if (cgroup && add_cgroup(ret, cgroup) != 0) {
 		(void)pn_error_set(err,

@@ -13,7 +13,7 @@ static size_t bucket_of(uint64_t ns)
 	return pn_min_size(index, PN_BENCH_HISTOGRAM_BUCKETS - 1);
 }
 
-static uint64_t bucket_end(size_t index)
+uint64_t pn_bench_histogram_bucket_end(size_t index)
 {
 	if (index < 2 * SUB_COUNT)
 		return index;
@@ -40,7 +40,9 @@ uint64_t pn_bench_histogram_quantile(const struct pn_bench_histogram *h, double 
 	for (size_t i = 0; i < PN_BENCH_HISTOGRAM_BUCKETS; i++) {
 		seen += h->buckets[i];
 		if (seen > wanted || seen == h->count)
-			return bucket_end(i) < h->max_ns ? bucket_end(i) : h->max_ns;
+			return pn_bench_histogram_bucket_end(i) < h->max_ns
+				       ? pn_bench_histogram_bucket_end(i)
+				       : h->max_ns;
 	}
 	return h->max_ns;
 }

@@ -23,4 +23,7 @@ void pn_bench_histogram_add(struct pn_bench_histogram *h, uint64_t ns);
 /* The upper end of the bucket that holds the share `quantile` (0..1) of all; 0 when empty. */
 uint64_t pn_bench_histogram_quantile(const struct pn_bench_histogram *h, double quantile);
 
+/* The biggest time that falls into bucket `index`. */
+uint64_t pn_bench_histogram_bucket_end(size_t index);
+
 #endif

@@ -40,29 +40,23 @@ static void fill_body(uint8_t *body, size_t size, uint64_t seed)
 	}
 }
 
-int pn_bench_message_init(struct pn_bench_message *m, uint64_t run, uint64_t seed, const char *from,
-			  const char *to, size_t size_bytes)
+int pn_bench_message_init(struct pn_bench_message *m, uint64_t run, uint64_t seed, const char *to,
+			  size_t size_max_bytes)
 {
 	char date[PN_DATE_RFC5322_SIZE];
-	char header[PN_BENCH_MESSAGE_HEADER_MAX];
 
 	memset(m, 0, sizeof(*m));
 	m->run = run;
+	m->size_max_bytes = size_max_bytes;
 	(void)pn_date_rfc5322(date, pn_clock_wall_ms());
 	int len = snprintf(m->prefix, sizeof(m->prefix),
-			   "From: <%s>\r\nTo: <%s>\r\nDate: %s\r\nSubject: a test of speed", from,
-			   to, date);
+			   "To: <%s>\r\nDate: %s\r\nSubject: a test of speed", to, date);
 	if (len < 0 || (size_t)len >= sizeof(m->prefix))
 		return -EINVAL;
-	size_t header_size = pn_bench_message_header(m, 0, header);
-	if (size_bytes < header_size + 4)
-		return -EINVAL;
-	m->body_size_bytes = size_bytes - header_size;
-	m->body = malloc(m->body_size_bytes);
+	m->body = malloc(size_max_bytes);
 	if (!m->body)
 		return -ENOMEM;
-	fill_body(m->body, m->body_size_bytes, seed);
-	m->body_crc32c = pn_crc32c(0, m->body, m->body_size_bytes);
+	fill_body(m->body, size_max_bytes, seed);
 	return 0;
 }
 
@@ -72,17 +66,44 @@ void pn_bench_message_deinit(struct pn_bench_message *m)
 	m->body = NULL;
 }
 
-size_t pn_bench_message_header(const struct pn_bench_message *m, uint32_t number,
-			       char out[PN_BENCH_MESSAGE_HEADER_MAX])
+/* The beginning of the common body, and an end that makes the last line whole. */
+static void cut_body(struct pn_bench_message *m, size_t len, struct pn_slice pieces[2])
 {
-	int len =
-		snprintf(out, PN_BENCH_MESSAGE_HEADER_MAX,
-			 "%s\r\nMessage-ID: <%016" PRIx64 "-%08" PRIx32 "@bench.invalid>" ID_HEADER
-			 "%016" PRIx64 "-%08" PRIx32 " %08" PRIx32 "\r\n\r\n",
-			 m->prefix, m->run, number, m->run, number, m->body_crc32c);
+	size_t head = len - 2;
+
+	/* Never between CR and LF. */
+	if (m->body[head - 1] == '\r')
+		head--;
+	pieces[0] = pn_slice(m->body, head);
+	pieces[1] = head == len - 2 ? PN_SLICE_LIT("\r\n") : PN_SLICE_LIT(".\r\n");
+	if (m->crc_len == len)
+		return;
+	m->crc_len = len;
+	m->crc = pn_crc32c(pn_crc32c(0, pieces[0].ptr, head), pieces[1].ptr, pieces[1].len);
+}
+
+static size_t print_header(const struct pn_bench_message *m, uint32_t number, const char *from,
+			   char out[PN_BENCH_MESSAGE_HEADER_MAX])
+{
+	int len = snprintf(out, PN_BENCH_MESSAGE_HEADER_MAX,
+			   "From: <%s>\r\n%s\r\nMessage-ID: <%016" PRIx64 "-%08" PRIx32
+			   "@bench.invalid>" ID_HEADER "%016" PRIx64 "-%08" PRIx32 " %08" PRIx32
+			   "\r\n\r\n",
+			   from, m->prefix, m->run, number, m->run, number, m->crc);
 
 	PN_ASSERT(len > 0 && len < PN_BENCH_MESSAGE_HEADER_MAX);
 	return (size_t)len;
+}
+
+void pn_bench_message_make(struct pn_bench_message *m, uint32_t number, const char *from,
+			   size_t size_bytes, struct pn_bench_content_pieces *ret)
+{
+	/* Its length depends on `from` alone, so the CRC can come afterwards. */
+	size_t header_len = print_header(m, number, from, ret->header);
+
+	PN_ASSERT(size_bytes <= m->size_max_bytes && size_bytes >= header_len + 4);
+	cut_body(m, size_bytes - header_len, ret->pieces + 1);
+	ret->pieces[0] = pn_slice(ret->header, print_header(m, number, from, ret->header));
 }
 
 static bool hex(const char *text, size_t len, uint64_t *ret)
@@ -132,16 +153,27 @@ bool pn_bench_message_parse(struct pn_slice header, struct pn_bench_id *ret_id,
 	return true;
 }
 
-void pn_bench_id_line_format(char out[PN_BENCH_ID_LINE_LEN + 1], struct pn_bench_id id,
-			     bool is_whole)
+void pn_bench_id_line_format(char out[PN_BENCH_ID_LINE_LEN + 1], const struct pn_bench_id_line *l)
 {
-	(void)snprintf(out, PN_BENCH_ID_LINE_LEN + 1, "%016" PRIx64 "-%08" PRIx32 " %c\n", id.run,
-		       id.number, is_whole ? '+' : '!');
+	(void)snprintf(out, PN_BENCH_ID_LINE_LEN + 1,
+		       "%016" PRIx64 "-%08" PRIx32 " %c %04x %08" PRIx32 "\n", l->id.run,
+		       l->id.number, l->status, l->recipient_count, l->recipient_sum);
 }
 
-bool pn_bench_id_line_parse(const char line[PN_BENCH_ID_LINE_LEN], struct pn_bench_id *ret_id,
-			    bool *ret_is_whole)
+bool pn_bench_id_line_parse(const char line[PN_BENCH_ID_LINE_LEN], struct pn_bench_id_line *ret)
 {
-	*ret_is_whole = line[ID_LEN + 1] == '+';
-	return id_parse(line, ret_id) && line[PN_BENCH_ID_LINE_LEN - 1] == '\n';
+	const char *count = line + ID_LEN + 3;
+	uint64_t n, sum;
+
+	ret->status = line[ID_LEN + 1];
+	if (!id_parse(line, &ret->id) || !hex(count, 4, &n) || !hex(count + 5, 8, &sum))
+		return false;
+	ret->recipient_count = (uint16_t)n;
+	ret->recipient_sum = (uint32_t)sum;
+	return line[PN_BENCH_ID_LINE_LEN - 1] == '\n';
+}
+
+uint32_t pn_bench_recipient_sum(struct pn_slice address)
+{
+	return pn_crc32c(0, address.ptr, address.len) | 1;
 }

@@ -32,6 +32,15 @@ static void row(const char *name, const char *fmt, ...)
 
 /* ---- what the server and we spent ---- */
 
+/* /proc counts ticks: the split is coarser than the sum. */
+static double user_share(const struct pn_bench_run *run)
+{
+	uint64_t user = minus(run->after.user_ms, run->before.user_ms);
+	uint64_t system = minus(run->after.system_ms, run->before.system_ms);
+
+	return user + system > 0 ? (double)user / (double)(user + system) : 0;
+}
+
 static json_t *server_json(const struct pn_bench_run *run)
 {
 	const struct pn_bench_cost *a = &run->after;
@@ -39,8 +48,8 @@ static json_t *server_json(const struct pn_bench_run *run)
 	double cpu_us = (double)minus(a->cpu_ns, b->cpu_ns) / 1000;
 
 	return json_pack(
-		"{s:I, s:f, s:f, s:I, s:I, s:f, s:f, s:I, s:I, s:I}", "pid",
-		(json_int_t)run->server_pid, "cpu_us", cpu_us, "cpu_us_per_operation",
+		"{s:I, s:f, s:f, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f}",
+		"pid", (json_int_t)run->server_pid, "cpu_us", cpu_us, "cpu_us_per_operation",
 		per(cpu_us, run->done), "user_ms", (json_int_t)minus(a->user_ms, b->user_ms),
 		"system_ms", (json_int_t)minus(a->system_ms, b->system_ms),
 		"voluntary_switches_per_operation",
@@ -48,7 +57,11 @@ static json_t *server_json(const struct pn_bench_run *run)
 		"involuntary_switches_per_operation",
 		per((double)minus(a->switches_involuntary, b->switches_involuntary), run->done),
 		"rss_bytes", (json_int_t)a->rss_bytes, "processes", (json_int_t)a->process_count,
-		"threads", (json_int_t)a->thread_count);
+		"threads", (json_int_t)a->thread_count, "pss_bytes", (json_int_t)a->pss_bytes,
+		"private_bytes", (json_int_t)a->private_bytes, "read_calls",
+		(json_int_t)minus(a->read_calls, b->read_calls), "write_calls",
+		(json_int_t)minus(a->write_calls, b->write_calls), "user_us",
+		cpu_us * user_share(run), "system_us", cpu_us * (1 - user_share(run)));
 }
 
 static void print_cost(const struct pn_bench_run *run)
@@ -59,11 +72,9 @@ static void print_cost(const struct pn_bench_run *run)
 	double cpu_ns = (double)minus(a->cpu_ns, b->cpu_ns);
 
 	if (run->server_pid != 0) {
-		double ticks =
-			(double)(minus(a->user_ms, b->user_ms) + minus(a->system_ms, b->system_ms));
-		double user = ticks > 0 ? (double)minus(a->user_ms, b->user_ms) / ticks : 0;
 		row("server CPU per operation", "%.1f us  (user %.0f %%, system %.0f %%)",
-		    per(cpu_ns / 1000, run->done), user * 100, ticks > 0 ? (1 - user) * 100 : 0);
+		    per(cpu_ns / 1000, run->done), user_share(run) * 100,
+		    (1 - user_share(run)) * 100);
 		row("server busy", "%.0f %% of one CPU", span_ns > 0 ? cpu_ns / span_ns * 100 : 0);
 		row("context switches", "%.2f voluntary, %.2f involuntary per operation",
 		    per((double)minus(a->switches_voluntary, b->switches_voluntary), run->done),
@@ -117,10 +128,7 @@ static json_t *build_json(const struct pn_bench_run *run, bool is_good)
 	if (!o)
 		return NULL;
 	(void)json_object_set_new(o, "seed", json_sprintf("%llu", (unsigned long long)run->seed));
-	(void)json_object_set_new(o, "tls",
-				  json_pack("{s:i, s:s, s:s, s:b}", "version", run->facts.version,
-					    "suite", run->facts.suite, "group", run->facts.group,
-					    "resumed", run->facts.is_resumed));
+	pn_bench_run_add_json(run, o);
 	if (run->server_pid != 0)
 		(void)json_object_set_new(o, "server", server_json(run));
 	if (run->server_cgroup) {
@@ -153,22 +161,32 @@ static void print_table(const struct pn_bench_run *run)
 	printf("postern-bench %s: %llu %ss over %llu connections in %.2f s, %llu failed\n",
 	       run->argv[0], (unsigned long long)run->done, run->operation_name,
 	       (unsigned long long)run->connections, span_s, (unsigned long long)run->failed);
-	row("rate", "%.0f %ss/s (closed loop, %llu at a time)",
-	    span_s > 0 ? (double)run->done / span_s : 0, run->operation_name,
-	    (unsigned long long)run->parallel);
+	if (run->rate > 0)
+		row("rate", "%.0f %ss/s (open loop, %llu/s wanted, %s, at most %llu at a time)",
+		    span_s > 0 ? (double)run->done / span_s : 0, run->operation_name,
+		    (unsigned long long)run->rate, run->arrivals,
+		    (unsigned long long)run->parallel);
+	else
+		row("rate", "%.0f %ss/s (closed loop, %llu at a time)",
+		    span_s > 0 ? (double)run->done / span_s : 0, run->operation_name,
+		    (unsigned long long)run->parallel);
 	row("latency", "p50 %.2f ms, p90 %.2f ms, p99 %.2f ms, max %.2f ms",
 	    (double)pn_bench_histogram_quantile(h, 0.5) / 1e6,
 	    (double)pn_bench_histogram_quantile(h, 0.9) / 1e6,
 	    (double)pn_bench_histogram_quantile(h, 0.99) / 1e6, (double)h->max_ns / 1e6);
-	if (run->facts.version != 0)
-		row("TLS", "%s, %s %s", run->facts.version == 0x0304 ? "1.3" : "1.2",
-		    run->facts.suite, run->facts.group);
+	if (run->rate > 0)
+		row("never started", "%llu dropped, %llu still due at the end",
+		    (unsigned long long)run->open_loop.due.dropped,
+		    (unsigned long long)run->open_loop.unstarted);
+	pn_bench_negotiated_print(&run->negotiated);
+	pn_bench_failures_print(&run->failures);
 	print_cost(run);
 }
 
 int pn_bench_run_report(struct pn_bench_run *run, json_t *extra, bool is_good)
 {
-	is_good = is_good && run->failed == 0 && run->done > 0;
+	is_good = is_good && (!run->rate_sweep || run->knee > 0) &&
+		  (run->failed == 0 || run->is_failure_expected) && run->done > 0;
 	print_table(run);
 	json_t *o = run->json_path ? build_json(run, is_good) : NULL;
 	if (o && extra)

@@ -40,44 +40,11 @@ void pn_bench_run_init(struct pn_bench_run *run, int argc, char **argv)
 	run->settle_ms = 300;
 	run->failures_max = 10;
 	run->cpu = UINT64_MAX;
-}
-
-void pn_bench_run_options(struct pn_bench_run *run, const char *amount_name,
-			  struct pn_bench_option rows[PN_BENCH_RUN_OPTION_COUNT])
-{
-	const struct pn_bench_option all[PN_BENCH_RUN_OPTION_COUNT] = {
-		{ "host", "NAME", PN_BENCH_TEXT, &run->host, 0, 0,
-		  "address or name of the server" },
-		{ "port", "N", PN_BENCH_NUMBER, &run->port, 1, 65535, "its port" },
-		{ "tls-name", "NAME", PN_BENCH_TEXT, &run->tls_name, 0, 0,
-		  "server name to ask for in TLS; the host otherwise" },
-		{ "starttls", NULL, PN_BENCH_FLAG, &run->is_starttls, 0, 0,
-		  "STARTTLS, not TLS from the first octet" },
-		{ amount_name, "N", PN_BENCH_NUMBER, &run->operations_max, 1, UINT32_MAX,
-		  "how many in all" },
-		{ "duration", "S", PN_BENCH_SECONDS, &run->duration_ms, 0, 0,
-		  "start nothing new after so many seconds" },
-		{ "parallel", "N", PN_BENCH_NUMBER, &run->parallel, 1, 100000,
-		  "connections at a time" },
-		{ "timeout", "S", PN_BENCH_SECONDS, &run->timeout_ms, 0, 0,
-		  "give up on a connection that makes no progress" },
-		{ "failures-max", "N", PN_BENCH_NUMBER, &run->failures_max, 0, UINT32_MAX,
-		  "stop after more failures than this" },
-		{ "seed", "N", PN_BENCH_NUMBER, &run->seed, 0, UINT64_MAX - 1,
-		  "of the content; 0: a random one" },
-		{ "cpu", "N", PN_BENCH_NUMBER, &run->cpu, 0, 1023, "run this program on one CPU" },
-		{ "server-pid", "PID", PN_BENCH_NUMBER, &run->server_pid, 1, INT32_MAX,
-		  "report what this process and its children use" },
-		{ "server-cgroup", "PATH", PN_BENCH_TEXT, &run->server_cgroup, 0, 0,
-		  "report what this cgroup uses" },
-		{ "settle", "S", PN_BENCH_SECONDS, &run->settle_ms, 0, 0,
-		  "wait so long before the server's cost is read" },
-		{ "json", "FILE", PN_BENCH_TEXT, &run->json_path, 0, 0, "write the report there" },
-		{ "progress", NULL, PN_BENCH_FLAG, &run->is_progress_wanted, 0, 0,
-		  "a line each second (always on a terminal)" },
-	};
-
-	memcpy(rows, all, sizeof(all));
+	run->due_max = 100000;
+	run->p99_max_ms = 100;
+	run->step_ms = 5000;
+	run->arrivals = "poisson";
+	pn_list_init(&run->open_loop.waiting);
 }
 
 /* ---- start ---- */
@@ -116,7 +83,6 @@ static void raise_open_files(uint64_t wanted)
 static int make_endpoint(struct pn_bench_run *run, size_t message_size_bytes, struct pn_error *err)
 {
 	struct pn_bench_endpoint *e = &run->endpoint;
-	const struct pn_tls_client_settings tls = { .is_verify_required = false };
 	const struct pn_loop_settings loop = {
 		.name = "bench",
 		.sq_entries = 1024,
@@ -132,9 +98,13 @@ static int make_endpoint(struct pn_bench_run *run, size_t message_size_bytes, st
 	e->client.tls = run->is_starttls ? PN_CLIENT_TLS_REQUIRED : PN_CLIENT_TLS_NONE;
 	e->timeout_ms = run->timeout_ms;
 	e->buffer_max_bytes = 4 * message_size_bytes + (1u << 20);
-	e->tls = pn_tls_client_new(&tls, err);
+	if (run->sources &&
+	    !pn_bench_sources_parse(run->sources, &e->source_first, &e->source_count))
+		return pn_error_set(err, "--source-addresses takes IPv4 addresses, as "
+					 "127.0.1.1-127.0.1.9");
+	e->tls = pn_bench_run_tls_client(run, err);
 	if (!e->tls)
-		return -ENOMEM;
+		return -EINVAL;
 	int r = pn_loop_new(&loop, &e->loop, err);
 	if (r < 0)
 		return r;
@@ -145,11 +115,18 @@ static int make_endpoint(struct pn_bench_run *run, size_t message_size_bytes, st
 int pn_bench_run_start(struct pn_bench_run *run, size_t message_size_bytes)
 {
 	struct pn_error err = { .text = "" };
+	enum pn_bench_arrivals arrivals;
 	int r;
 
-	if (run->port == 0 || (run->operations_max == 0 && run->duration_ms == 0)) {
+	if (run->port == 0 ||
+	    (run->operations_max == 0 && run->duration_ms == 0 && !run->rate_sweep)) {
 		fprintf(stderr,
 			"postern-bench %s: give --port, and an amount of work or --duration\n",
+			run->argv[0]);
+		return -EINVAL;
+	}
+	if (!pn_bench_arrivals_parse(run->arrivals, &arrivals)) {
+		fprintf(stderr, "postern-bench %s: --arrivals takes constant or poisson\n",
 			run->argv[0]);
 		return -EINVAL;
 	}
@@ -161,6 +138,7 @@ int pn_bench_run_start(struct pn_bench_run *run, size_t message_size_bytes)
 	r = resolve(run);
 	if (r == 0 && (r = make_endpoint(run, message_size_bytes, &err)) < 0)
 		fprintf(stderr, "postern-bench: %s\n", err.text);
+	/* Wrong names are better found before the load than behind it. */
 	if (r == 0 &&
 	    (r = pn_bench_cost_take(&run->before, run->server_pid, run->server_cgroup, &err)) < 0)
 		fprintf(stderr, "postern-bench: %s\n", err.text);
@@ -170,23 +148,123 @@ int pn_bench_run_start(struct pn_bench_run *run, size_t message_size_bytes)
 	(void)signal(SIGINT, on_signal);
 	(void)signal(SIGTERM, on_signal);
 	run->is_progress_wanted = run->is_progress_wanted || isatty(STDERR_FILENO);
+	return 0;
+}
+
+/* ---- one round ---- */
+
+static json_t *gateway_status(const struct pn_bench_run *run, json_t *earlier)
+{
+	json_decref(earlier);
+	return run->control_socket ? pn_bench_gateway_status(run->control_socket) : NULL;
+}
+
+static int begin(struct pn_bench_run *run)
+{
+	struct pn_error err = { .text = "" };
+
+	run->started = run->done = run->failed = run->connections = run->progress_done = 0;
+	memset(&run->latency, 0, sizeof(run->latency));
+	memset(&run->lateness, 0, sizeof(run->lateness));
+	memset(&run->negotiated, 0, sizeof(run->negotiated));
+	pn_bench_failures_clear(&run->failures);
+	run->is_stopped = false;
+	if (pn_bench_open_loop_begin(run) != 0)
+		return -ENOMEM;
+	run->gateway_before = gateway_status(run, run->gateway_before);
+	if (run->control_socket && !run->gateway_before)
+		return -ENOENT;
+	pn_bench_samples_begin(&run->samples, run->server_pid, pn_clock_mono_ms());
+	if (pn_bench_cost_take(&run->before, run->server_pid, run->server_cgroup, &err) < 0) {
+		fprintf(stderr, "postern-bench: %s\n", err.text);
+		return -ESRCH;
+	}
 	run->begin_wall_ms = pn_clock_wall_ms();
 	run->begin_ns = run->end_ns = pn_clock_mono_ns();
 	run->next_progress_ms = pn_clock_mono_ms() + PROGRESS_MS;
 	return 0;
 }
 
-/* ---- the closed loop ---- */
-
-bool pn_bench_run_take(struct pn_bench_run *run)
+/* Lets the server come to rest and takes the second sample. */
+static int end(struct pn_bench_run *run)
 {
-	if (is_interrupted || (run->duration_ms > 0 &&
-			       (pn_clock_mono_ns() - run->begin_ns) / 1000000 >= run->duration_ms))
+	struct pn_error err = { .text = "" };
+	uint64_t end_ms = pn_clock_mono_ms() + run->settle_ms;
+	/* What we spend on waiting is none of the run's. */
+	uint64_t own_ns = pn_bench_own_cpu_ns();
+
+	while (pn_clock_mono_ms() < end_ms) {
+		int r = pn_loop_run_once(run->endpoint.loop, ROUND_MS);
+		if (r < 0)
+			return r;
+	}
+	if (pn_bench_cost_take(&run->after, run->server_pid, run->server_cgroup, &err) != 0) {
+		fprintf(stderr, "postern-bench: %s\n", err.text);
+		return -ESRCH;
+	}
+	run->after.own_ns = own_ns;
+	run->gateway_after = gateway_status(run, run->gateway_after);
+	return 0;
+}
+
+int pn_bench_run_round(struct pn_bench_run *run, const struct pn_bench_workload *workload)
+{
+	int r = begin(run);
+
+	if (r < 0)
+		return r;
+	workload->start(workload->arg);
+	r = pn_bench_run_drive(run);
+	if (r == 0 && workload->settle)
+		r = workload->settle(workload->arg);
+	return r < 0 ? r : end(run);
+}
+
+/* ---- operations ---- */
+
+static bool is_time_up(const struct pn_bench_run *run)
+{
+	return run->duration_ms > 0 &&
+	       (pn_clock_mono_ns() - run->begin_ns) / 1000000 >= run->duration_ms;
+}
+
+bool pn_bench_run_take(struct pn_bench_run *run, uint64_t *ret_start_ns)
+{
+	uint64_t now_ns = pn_clock_mono_ns();
+
+	if (is_interrupted || (run->rate == 0 && is_time_up(run)))
 		run->is_stopped = true;
-	if (run->is_stopped || (run->operations_max > 0 && run->started >= run->operations_max))
+	if (run->is_stopped)
 		return false;
+	if (run->rate > 0) {
+		if (!pn_bench_due_pop(&run->open_loop.due, ret_start_ns))
+			return false;
+		*ret_start_ns += run->begin_ns;
+		pn_bench_histogram_add(&run->lateness, now_ns - *ret_start_ns);
+	} else {
+		if (run->operations_max > 0 && run->started >= run->operations_max)
+			return false;
+		*ret_start_ns = now_ns;
+	}
 	run->started++;
 	return true;
+}
+
+bool pn_bench_run_is_over(const struct pn_bench_run *run)
+{
+	const struct pn_bench_open_loop *o = &run->open_loop;
+
+	if (run->is_stopped || run->rate == 0)
+		return true;
+	return o->end_ms != 0 && o->due.count == 0;
+}
+
+void pn_bench_run_wait(struct pn_bench_run *run, struct pn_bench_worker *worker, bool is_connected)
+{
+	if (is_connected)
+		pn_list_push_front(&run->open_loop.waiting, &worker->node);
+	else
+		pn_list_push_back(&run->open_loop.waiting, &worker->node);
 }
 
 void pn_bench_run_done(struct pn_bench_run *run, uint64_t start_ns)
@@ -196,11 +274,17 @@ void pn_bench_run_done(struct pn_bench_run *run, uint64_t start_ns)
 	pn_bench_histogram_add(&run->latency, run->end_ns - start_ns);
 }
 
-void pn_bench_run_failed(struct pn_bench_run *run, const char *fmt, ...)
+void pn_bench_run_failed(struct pn_bench_run *run, const struct pn_bench_failure *failure,
+			 uint64_t opened_ns, const char *fmt, ...)
 {
 	va_list args;
 
-	if (run->failed++ < FAILURES_SHOWN) {
+	run->failed++;
+	if (failure)
+		pn_bench_failures_add(&run->failures, failure, pn_clock_mono_ns() - opened_ns);
+	if (run->is_failure_expected)
+		return;
+	if (run->failed <= FAILURES_SHOWN) {
 		fputs("postern-bench: failed: ", stderr);
 		va_start(args, fmt);
 		(void)vfprintf(stderr, fmt, args);
@@ -229,12 +313,39 @@ static void show_progress(struct pn_bench_run *run)
 	run->next_progress_ms = now_ms + PROGRESS_MS;
 }
 
+static void take_sample(struct pn_bench_run *run, uint64_t now_ms)
+{
+	pn_bench_samples_take(
+		&run->samples, now_ms,
+		(struct pn_bench_sample){
+			.t_ms = (uint32_t)((pn_clock_mono_ns() - run->begin_ns) / 1000000),
+			.open = (uint32_t)run->open_count,
+			.due = (uint32_t)run->open_loop.due.count,
+			.done = run->done,
+			.failed = run->failed });
+}
+
+/* Operations that are due, and the slots that wait for them. */
+static bool is_more_to_come(struct pn_bench_run *run)
+{
+	if (is_interrupted)
+		run->is_stopped = true;
+	if (run->rate > 0)
+		pn_bench_open_loop_turn(run);
+	if (run->is_stopped && run->open_loop.op.is_inflight)
+		pn_bench_open_loop_stop(run);
+	return run->open_count > 0 || !pn_bench_run_is_over(run) ||
+	       !pn_list_is_empty(&run->open_loop.waiting) || run->open_loop.op.is_inflight;
+}
+
 int pn_bench_run_drive(struct pn_bench_run *run)
 {
 	int r = 0;
 
-	while (r == 0 && run->open_count > 0) {
-		r = pn_loop_run_once(run->endpoint.loop, ROUND_MS);
+	while (r == 0 && is_more_to_come(run)) {
+		r = pn_loop_run_once(run->endpoint.loop,
+				     pn_bench_samples_wait_ms(&run->samples, pn_clock_mono_ms()));
+		take_sample(run, pn_clock_mono_ms());
 		show_progress(run);
 	}
 	if (r < 0)
@@ -244,33 +355,25 @@ int pn_bench_run_drive(struct pn_bench_run *run)
 
 int pn_bench_run_idle(struct pn_bench_run *run)
 {
-	return is_interrupted ? -EINTR : pn_loop_run_once(run->endpoint.loop, 5);
+	int r = is_interrupted ? -EINTR : pn_loop_run_once(run->endpoint.loop, 5);
+
+	take_sample(run, pn_clock_mono_ms());
+	return r;
 }
 
-int pn_bench_run_settle(struct pn_bench_run *run)
+bool pn_bench_run_is_interrupted(void)
 {
-	struct pn_error err;
-	uint64_t end_ms = pn_clock_mono_ms() + run->settle_ms;
-	struct pn_bench_cost own;
-
-	/* What we spend on waiting is none of the run's. */
-	if (pn_bench_cost_take(&own, 0, NULL, NULL) != 0)
-		return -EIO;
-	while (pn_clock_mono_ms() < end_ms) {
-		int r = pn_loop_run_once(run->endpoint.loop, ROUND_MS);
-		if (r < 0)
-			return r;
-	}
-	if (pn_bench_cost_take(&run->after, run->server_pid, run->server_cgroup, &err) != 0) {
-		fprintf(stderr, "postern-bench: %s\n", err.text);
-		return -ESRCH;
-	}
-	run->after.own_ns = own.own_ns;
-	return 0;
+	return is_interrupted != 0;
 }
 
 void pn_bench_run_deinit(struct pn_bench_run *run)
 {
+	pn_bench_open_loop_deinit(run);
+	pn_bench_samples_deinit(&run->samples);
+	pn_bench_failures_clear(&run->failures);
+	json_decref(run->gateway_before);
+	json_decref(run->gateway_after);
+	json_decref(run->sweep_steps);
 	if (run->endpoint.loop)
 		pn_bench_endpoint_stop(&run->endpoint);
 	pn_loop_free(run->endpoint.loop);

@@ -50,7 +50,8 @@ struct pn_bench_content {
 void pn_bench_content_init(struct pn_bench_content *c);
 void pn_bench_content_add(struct pn_bench_content *c, struct pn_slice run);
 /* The message is complete: counts it, with its id. Leaves the content empty for the next. */
-void pn_bench_content_end(struct pn_bench_content *c, struct pn_bench_sink *sink, bool is_dirty);
+void pn_bench_content_end(struct pn_bench_content *c, struct pn_bench_sink *sink, bool is_dirty,
+			  uint16_t recipient_count, uint32_t recipient_sum);
 void pn_bench_content_reset(struct pn_bench_content *c);
 void pn_bench_content_deinit(struct pn_bench_content *c);
 

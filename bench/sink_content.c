@@ -6,6 +6,8 @@
 
 #include "sink.h"
 
+#define GOLDEN UINT64_C(0x9e3779b97f4a7c15)
+
 void pn_bench_content_init(struct pn_bench_content *c)
 {
 	memset(c, 0, sizeof(*c));
@@ -60,45 +62,50 @@ void pn_bench_content_add(struct pn_bench_content *c, struct pn_slice run)
 		c->crc32c = pn_crc32c(c->crc32c, run.ptr, run.len);
 }
 
-static void write_line(struct pn_bench_sink *sink, struct pn_bench_id id, bool is_whole)
+static void write_line(struct pn_bench_sink *sink, const struct pn_bench_id_line *l)
 {
 	char line[PN_BENCH_ID_LINE_LEN + 1];
 
 	if (sink->ids_fd < 0)
 		return;
-	pn_bench_id_line_format(line, id, is_whole);
+	pn_bench_id_line_format(line, l);
 	if (pn_buf_append(&sink->id_lines, line, PN_BENCH_ID_LINE_LEN) != 0)
 		sink->errors++;
 }
 
-static void count_id(struct pn_bench_sink *sink, struct pn_bench_id id, bool is_whole)
+static void count_id(struct pn_bench_sink *sink, const struct pn_bench_id_line *l)
 {
-	uint32_t count = pn_bench_id_set_add(&sink->ids, id);
+	/* A gateway may send a message once for each group of recipients: that is no duplicate. */
+	const struct pn_bench_id key = { .run = l->id.run + (uint64_t)l->recipient_sum * GOLDEN,
+					 .number = l->id.number };
+	uint32_t count = pn_bench_id_set_add(&sink->ids, key);
 
 	if (count == 0)
 		sink->errors++;
 	if (count > 1)
 		sink->duplicates++;
-	if (!is_whole)
+	if (l->status == '!')
 		sink->corrupt++;
-	write_line(sink, id, is_whole);
+	write_line(sink, l);
 }
 
-void pn_bench_content_end(struct pn_bench_content *c, struct pn_bench_sink *sink, bool is_dirty)
+void pn_bench_content_end(struct pn_bench_content *c, struct pn_bench_sink *sink, bool is_dirty,
+			  uint16_t recipient_count, uint32_t recipient_sum)
 {
-	struct pn_bench_id id;
+	struct pn_bench_id_line l = { .recipient_count = recipient_count,
+				      .recipient_sum = recipient_sum };
 	uint32_t crc32c;
 
 	sink->octets += c->octets;
 	if (sink->forgotten < sink->lose_count) {
 		sink->forgotten++;
-	} else if (pn_bench_message_parse(pn_buf_slice(&c->header), &id, &crc32c)) {
-		bool is_whole = !is_dirty && c->is_body && crc32c == c->crc32c;
+	} else if (pn_bench_message_parse(pn_buf_slice(&c->header), &l.id, &crc32c)) {
+		l.status = !is_dirty && c->is_body && crc32c == c->crc32c ? '+' : '!';
 		sink->messages++;
-		count_id(sink, id, is_whole);
+		count_id(sink, &l);
 		if (sink->duplicate_count > 0) {
 			sink->duplicate_count--;
-			count_id(sink, id, is_whole);
+			count_id(sink, &l);
 		}
 	} else {
 		sink->messages++;

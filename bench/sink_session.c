@@ -14,6 +14,7 @@
 #include "sink.h"
 
 #define REPLIES_MAX_BYTES 65536u
+#define RECIPIENTS_MAX    1000u
 
 enum input { INPUT_COMMAND, INPUT_DATA, INPUT_CHUNK };
 
@@ -30,7 +31,8 @@ struct session {
 	struct pn_bench_content content;
 	uint64_t chunk_left;
 	bool is_chunk_last, is_chunk_begun, has_mail;
-	uint64_t recipients;
+	uint16_t recipients;
+	uint32_t recipient_sum;
 };
 
 static void reply(struct session *s, const char *text)
@@ -52,6 +54,7 @@ static void reset_transaction(struct session *s)
 {
 	s->has_mail = s->is_chunk_begun = false;
 	s->recipients = 0;
+	s->recipient_sum = 0;
 	pn_bench_content_reset(&s->content);
 }
 
@@ -115,13 +118,28 @@ static void command_mail(struct session *s)
 	reply(s, "250 2.1.0 OK\r\n");
 }
 
-static void command_rcpt(struct session *s)
+/* What stands between the angle brackets. */
+static struct pn_slice address_of(struct pn_slice line)
+{
+	const uint8_t *begin = memchr(line.ptr, '<', line.len);
+	const uint8_t *end =
+		begin ? memchr(begin, '>', (size_t)(line.ptr + line.len - begin)) : NULL;
+
+	return end ? pn_slice(begin + 1, (size_t)(end - begin - 1)) : PN_SLICE_NULL;
+}
+
+static void command_rcpt(struct session *s, struct pn_slice line)
 {
 	if (!s->has_mail) {
 		refuse(s, "503 5.5.1 MAIL first\r\n");
 		return;
 	}
+	if (s->recipients == RECIPIENTS_MAX) {
+		refuse(s, "452 4.5.3 Too many recipients\r\n");
+		return;
+	}
 	s->recipients++;
+	s->recipient_sum += pn_bench_recipient_sum(address_of(line));
 	reply(s, "250 2.1.5 OK\r\n");
 }
 
@@ -167,7 +185,7 @@ static void command(struct session *s, struct pn_slice line)
 	if (pn_slice_starts_nocase(line, PN_SLICE_LIT("MAIL FROM:"))) {
 		command_mail(s);
 	} else if (pn_slice_starts_nocase(line, PN_SLICE_LIT("RCPT TO:"))) {
-		command_rcpt(s);
+		command_rcpt(s, line);
 	} else if (pn_slice_eq_nocase(line, PN_SLICE_LIT("DATA"))) {
 		command_data(s);
 	} else if (s->sink->is_chunking_offered &&
@@ -219,7 +237,8 @@ static void take_line(struct session *s, struct pn_slice *in)
 static void message_end(struct session *s)
 {
 	s->sink->recipients += s->recipients;
-	pn_bench_content_end(&s->content, s->sink, pn_data_is_dirty(&s->scanner));
+	pn_bench_content_end(&s->content, s->sink, pn_data_is_dirty(&s->scanner), s->recipients,
+			     s->recipient_sum);
 	reset_transaction(s);
 	s->input = INPUT_COMMAND;
 	reply(s, "250 2.0.0 Got it\r\n");

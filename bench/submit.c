@@ -5,6 +5,8 @@
  * Each message has an id of its own; the server's reply to it is kept, and with --sink-ids it must arrive at the sink
  * exactly once before the run is over and the server's cost is read.
  */
+#include "submit.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,180 +14,14 @@
 
 #include <postern/base/clock.h>
 
-#include "account.h"
 #include "command.h"
-#include "message.h"
-#include "run.h"
-
-#define SECRET_MAX 1024
-
-struct submit {
-	struct pn_bench_run run;
-	/* options */
-	const char *user, *password_path, *from, *to, *sink_ids_path;
-	uint64_t size_bytes, messages_per_connection, sink_timeout_ms;
-	bool is_chunking_used;
-	/* */
-	char password[SECRET_MAX];
-	struct pn_bench_message message;
-	struct pn_bench_account account;
-	struct pn_envelope envelope;
-	struct pn_recipient recipient;
-	const struct pn_recipient *recipients[1];
-	size_t header_len;
-};
-
-struct slot {
-	struct pn_bench_conn conn;
-	struct submit *submit;
-	struct pn_smtp_transaction transaction;
-	struct pn_smtp_rcpt_result result;
-	struct pn_arena arena;
-	uint64_t start_ns, sent_on_connection;
-	uint32_t number;
-	bool has_message; /* taken from the run, not yet decided */
-};
-
-/* ---- one message ---- */
-
-/* Takes the next message from the run. */
-static bool take(struct slot *slot)
-{
-	struct submit *s = slot->submit;
-
-	if (!pn_bench_run_take(&s->run))
-		return false;
-	if (pn_bench_account_next(&s->account, &slot->number) != 0) {
-		pn_bench_run_failed(&s->run, "out of memory");
-		return false;
-	}
-	slot->start_ns = pn_clock_mono_ns();
-	slot->has_message = true;
-	return true;
-}
-
-static void decide(struct slot *slot, enum pn_bench_outcome outcome,
-		   const struct pn_smtp_reply_info *reply, const char *why)
-{
-	struct submit *s = slot->submit;
-
-	if (!slot->has_message)
-		return;
-	slot->has_message = false;
-	pn_bench_account_set(&s->account, slot->number, outcome,
-			     reply ? reply->text : PN_SLICE_NULL);
-	if (outcome == PN_BENCH_ACCEPTED)
-		pn_bench_run_done(&s->run, slot->start_ns);
-	else
-		pn_bench_run_failed(&s->run, "message %u: %s", slot->number, why);
-}
-
-static void begin(struct slot *slot)
-{
-	struct submit *s = slot->submit;
-	struct pn_smtp_transaction *t = &slot->transaction;
-
-	memset(&slot->result, 0, sizeof(slot->result));
-	pn_arena_reset(&slot->arena);
-	*t = (struct pn_smtp_transaction){
-		.envelope = &s->envelope,
-		.recipients = s->recipients,
-		.recipient_count = 1,
-		.results = &slot->result,
-		.arena = &slot->arena,
-		.size_bytes = s->size_bytes,
-	};
-	slot->sent_on_connection++;
-	if (pn_bench_conn_begin(&slot->conn, t) != 0)
-		pn_bench_conn_fail(&slot->conn, "the server does not offer what the message needs");
-}
-
-static void send_body(struct slot *slot)
-{
-	struct submit *s = slot->submit;
-	char header[PN_BENCH_MESSAGE_HEADER_MAX];
-	size_t len = pn_bench_message_header(&s->message, slot->number, header);
-	int r = pn_bench_conn_body(&slot->conn, pn_slice(header, len),
-				   pn_slice(s->message.body, s->message.body_size_bytes));
-
-	if (r < 0)
-		pn_bench_conn_fail(&slot->conn, "sending the content: %s", strerror(-r));
-}
-
-static void message_done(struct slot *slot)
-{
-	const struct pn_smtp_reply_info *reply = &slot->result.reply;
-	char why[640];
-
-	if (reply->code == 250) {
-		decide(slot, PN_BENCH_ACCEPTED, reply, NULL);
-	} else {
-		(void)snprintf(why, sizeof(why), "%u %u.%u.%u %.*s", reply->code,
-			       reply->enhanced[0], reply->enhanced[1], reply->enhanced[2],
-			       (int)reply->text.len, (const char *)reply->text.ptr);
-		decide(slot, PN_BENCH_REFUSED, reply, why);
-	}
-	if (slot->sent_on_connection < slot->submit->messages_per_connection && take(slot))
-		begin(slot);
-	else
-		pn_bench_conn_quit(&slot->conn);
-}
-
-/* ---- one connection ---- */
-
-static void open_next(struct slot *slot)
-{
-	struct pn_bench_run *run = &slot->submit->run;
-
-	if (!take(slot))
-		return;
-	slot->sent_on_connection = 0;
-	int r = pn_bench_conn_open(&slot->conn);
-	if (r < 0) {
-		decide(slot, PN_BENCH_REFUSED, NULL, strerror(-r));
-		return;
-	}
-	run->open_count++;
-	run->connections++;
-}
-
-static void on_event(struct pn_bench_conn *conn, enum pn_bench_conn_event event)
-{
-	struct slot *slot = pn_container_of(conn, struct slot, conn);
-	struct pn_bench_run *run = &slot->submit->run;
-
-	switch (event) {
-	case PN_BENCH_CONN_GREETED:
-		break;
-	case PN_BENCH_CONN_READY:
-		run->facts = conn->facts;
-		begin(slot);
-		break;
-	case PN_BENCH_CONN_BODY:
-		send_body(slot);
-		break;
-	case PN_BENCH_CONN_DONE:
-		message_done(slot);
-		break;
-	case PN_BENCH_CONN_FAILED:
-		if (!slot->has_message)
-			pn_bench_run_failed(run, "after the last message: %s",
-					    pn_bench_conn_failure(conn));
-		decide(slot, pn_bench_conn_is_in_doubt(conn) ? PN_BENCH_DOUBTFUL : PN_BENCH_REFUSED,
-		       NULL, pn_bench_conn_failure(conn));
-		break;
-	case PN_BENCH_CONN_CLOSED:
-		run->open_count--;
-		open_next(slot);
-		break;
-	}
-}
 
 /* ---- the run ---- */
 
 /* Until the sink has all that was promised, or time is up. */
-static int wait_for_sink(struct submit *s)
+static int wait_for_sink(void *arg)
 {
+	struct pn_bench_submit *s = arg;
 	uint64_t end_ms = pn_clock_mono_ms() + s->sink_timeout_ms;
 	int r = pn_bench_account_read(&s->account);
 
@@ -198,151 +34,263 @@ static int wait_for_sink(struct submit *s)
 	return r == -EINTR ? 0 : r;
 }
 
-static int run_submit(struct submit *s)
+static int run_submit(struct pn_bench_submit *s)
 {
-	struct slot *slots = calloc(s->run.parallel, sizeof(*slots));
-	int r = slots ? 0 : -ENOMEM;
+	const struct pn_bench_workload workload = { .start = pn_bench_submit_slots_start,
+						    .settle = wait_for_sink,
+						    .arg = s };
+	int r = pn_bench_submit_slots_new(s);
 
-	for (uint64_t i = 0; slots && i < s->run.parallel; i++) {
-		slots[i].submit = s;
-		slots[i].conn.endpoint = &s->run.endpoint;
-		slots[i].conn.fn = on_event;
-		pn_arena_init(&slots[i].arena, 2048, 1u << 20);
-		open_next(&slots[i]);
-	}
+	if (r == 0 && s->resume_share > 0)
+		r = pn_bench_run_collect_tickets(&s->run);
 	if (r == 0)
-		r = pn_bench_run_drive(&s->run);
-	if (r == 0)
-		r = wait_for_sink(s);
-	if (r == 0)
-		r = pn_bench_run_settle(&s->run);
+		r = pn_bench_run_measure(&s->run, &workload);
 	/* Duplicates may come late. */
 	if (r == 0)
 		r = pn_bench_account_read(&s->account);
-	for (uint64_t i = 0; r == 0 && i < s->run.parallel; i++) {
-		pn_arena_reset(&slots[i].arena);
-		pn_bench_conn_deinit(&slots[i].conn);
-	}
-	free(slots);
+	if (r == 0)
+		pn_bench_submit_slots_free(s);
 	return r;
 }
 
-static int report(struct submit *s)
+/* ---- the report ---- */
+
+static json_t *accounting_json(const struct pn_bench_account_sums *a)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+			 "sent", (json_int_t)a->sent, "accepted", (json_int_t)a->accepted,
+			 "refused", (json_int_t)a->refused, "doubtful", (json_int_t)a->doubtful,
+			 "distinct_replies", (json_int_t)a->distinct_replies, "has_sink",
+			 a->has_sink, "received", (json_int_t)a->received, "bounced",
+			 (json_int_t)a->bounced, "lost", (json_int_t)a->lost, "duplicated",
+			 (json_int_t)a->duplicated, "misdirected", (json_int_t)a->misdirected,
+			 "unpromised", (json_int_t)a->unpromised, "corrupt",
+			 (json_int_t)a->corrupt);
+}
+
+static void print_accounting(const struct pn_bench_account_sums *a, bool is_clean)
+{
+	printf("  %-28s %llu accepted (%llu different replies), %llu refused, %llu in doubt\n",
+	       "server's word", (unsigned long long)a->accepted,
+	       (unsigned long long)a->distinct_replies, (unsigned long long)a->refused,
+	       (unsigned long long)a->doubtful);
+	if (a->has_sink)
+		printf("  %-28s %llu received, %llu bounced, %llu lost, %llu duplicated, %llu "
+		       "misdirected, %llu unpromised, %llu changed: %s\n",
+		       "at the sink", (unsigned long long)a->received,
+		       (unsigned long long)a->bounced, (unsigned long long)a->lost,
+		       (unsigned long long)a->duplicated, (unsigned long long)a->misdirected,
+		       (unsigned long long)a->unpromised, (unsigned long long)a->corrupt,
+		       is_clean ? "all accounted for" : "WRONG");
+}
+
+static int report(struct pn_bench_submit *s)
 {
 	struct pn_bench_account_sums a;
+	/* A ticket may be too old now and then; most must do. */
+	bool is_resumed = s->run.negotiated.resumed * 10 >= s->resumed_wanted * 9 ||
+			  s->run.sweep_steps != NULL;
 
 	pn_bench_account_sum(&s->account, &a);
 	bool is_clean = pn_bench_account_is_clean(&a);
+	if (!is_resumed)
+		fprintf(stderr, "postern-bench: only %llu of %llu sessions were resumed\n",
+			(unsigned long long)s->run.negotiated.resumed,
+			(unsigned long long)s->resumed_wanted);
 	json_t *extra = json_pack(
-		"{s:{s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I}, s:I, s:I}",
-		"accounting", "sent", (json_int_t)a.sent, "accepted", (json_int_t)a.accepted,
-		"refused", (json_int_t)a.refused, "doubtful", (json_int_t)a.doubtful,
-		"distinct_replies", (json_int_t)a.distinct_replies, "has_sink", a.has_sink,
-		"received", (json_int_t)a.received, "lost", (json_int_t)a.lost, "duplicated",
-		(json_int_t)a.duplicated, "unpromised", (json_int_t)a.unpromised, "corrupt",
-		(json_int_t)a.corrupt, "message_size_bytes", (json_int_t)s->size_bytes,
-		"messages_per_connection", (json_int_t)s->messages_per_connection);
-	int code = pn_bench_run_report(&s->run, extra, is_clean);
-
-	printf("  %-28s %llu accepted (%llu different replies), %llu refused, %llu in doubt\n",
-	       "server's word", (unsigned long long)a.accepted,
-	       (unsigned long long)a.distinct_replies, (unsigned long long)a.refused,
-	       (unsigned long long)a.doubtful);
-	if (a.has_sink)
-		printf("  %-28s %llu received, %llu lost, %llu duplicated, %llu unpromised, %llu "
-		       "changed: %s\n",
-		       "at the sink", (unsigned long long)a.received, (unsigned long long)a.lost,
-		       (unsigned long long)a.duplicated, (unsigned long long)a.unpromised,
-		       (unsigned long long)a.corrupt, is_clean ? "all accounted for" : "WRONG");
+		"{s:o, s:I, s:s, s:I, s:I, s:I}", "accounting", accounting_json(&a),
+		"message_size_bytes", (json_int_t)s->size.max_bytes, "size", s->size_text,
+		"messages_per_connection", (json_int_t)s->messages_per_connection, "recipients",
+		(json_int_t)s->recipient_count, "users", (json_int_t)s->users.count);
+	int code = pn_bench_run_report(&s->run, extra, is_clean && is_resumed);
+	print_accounting(&a, is_clean);
 	return code;
 }
 
-static bool read_password(struct submit *s)
-{
-	FILE *f = fopen(s->password_path, "re");
-	bool is_read = f && fgets(s->password, sizeof(s->password), f);
+/* ---- the options ---- */
 
-	if (f)
-		(void)fclose(f);
-	if (!is_read)
-		fprintf(stderr, "postern-bench: cannot read a password from %s\n",
-			s->password_path);
-	s->password[strcspn(s->password, "\r\n")] = '\0';
-	return is_read;
+static int usage(const char *text)
+{
+	fprintf(stderr, "postern-bench submit: %s\n", text);
+	return -EINVAL;
 }
 
-static int prepare(struct submit *s)
+static int check_options(struct pn_bench_submit *s)
 {
-	if (!s->from || !s->to || !s->user != !s->password_path) {
-		fprintf(stderr, "postern-bench submit: give --from and --to; --user and "
-				"--password-file go together\n");
-		return -EINVAL;
+	if (!s->to || (!s->from && !s->users_path) || !s->user != !s->password_path)
+		return usage("give --to, and --from or --users-file; --user and --password-file go "
+			     "together");
+	if (s->user && s->users_path)
+		return usage("either --user or --users-file");
+	if (!pn_bench_distribution_parse(&s->size, s->size_text))
+		return usage(
+			"--size takes 4K, 1K-64K, lognormal:8K:1.2 or 2K*70,50K*30; 1K to 64M");
+	if (strcmp(s->pipelining, "yes") != 0 && strcmp(s->pipelining, "no") != 0)
+		return usage("--pipelining takes yes or no");
+	if (s->from && strlen(s->from) > PN_BENCH_USER_NAME_MAX)
+		return usage("--from is too long");
+	return 0;
+}
+
+/* --to, and "local+N@domain" for the others. */
+static int make_recipients(struct pn_bench_submit *s)
+{
+	const char *at = strrchr(s->to, '@');
+
+	s->recipient_list = calloc(s->recipient_count, sizeof(*s->recipient_list));
+	s->recipients = calloc(s->recipient_count, sizeof(*s->recipients));
+	s->recipient_sums = calloc(s->recipient_count, sizeof(*s->recipient_sums));
+	if (!s->recipient_list || !s->recipients || !s->recipient_sums)
+		return -ENOMEM;
+	if (!at)
+		return usage("--to takes an address");
+	for (uint64_t i = 0; i < s->recipient_count; i++) {
+		char text[512];
+		if (i == 0)
+			(void)snprintf(text, sizeof(text), "%s", s->to);
+		else
+			(void)snprintf(text, sizeof(text), "%.*s+%u%s", (int)(at - s->to), s->to,
+				       (unsigned)i, at);
+		char *copy = strdup(text);
+		if (!copy)
+			return -ENOMEM;
+		s->recipient_list[i].address = pn_slice_str(copy);
+		s->recipients[i] = &s->recipient_list[i];
+		s->recipient_sums[i] = pn_bench_recipient_sum(s->recipient_list[i].address);
 	}
-	if (s->user && !read_password(s))
-		return -EINVAL;
-	int r = pn_bench_run_start(&s->run, (size_t)s->size_bytes);
+	return 0;
+}
+
+static int read_users(struct pn_bench_submit *s)
+{
+	if (s->users_path)
+		return pn_bench_users_read(&s->users, s->users_path);
+	return s->user ? pn_bench_users_one(&s->users, s->user, s->password_path) : 0;
+}
+
+static int choose_auth(struct pn_bench_submit *s)
+{
+	static const struct {
+		const char *name;
+		enum pn_smtp_client_auth auth;
+	} table[] = {
+		{ "any", PN_CLIENT_AUTH_ANY },
+		{ "plain", PN_CLIENT_AUTH_PLAIN },
+		{ "login", PN_CLIENT_AUTH_LOGIN },
+		{ "scram-sha-256", PN_CLIENT_AUTH_SASL },
+	};
+
+	for (size_t i = 0; i < PN_ARRAY_SIZE(table); i++) {
+		if (strcmp(s->auth, table[i].name) == 0) {
+			s->run.endpoint.client.auth = table[i].auth;
+			return 0;
+		}
+	}
+	return usage("--auth takes any, plain, login or scram-sha-256");
+}
+
+static int prepare(struct pn_bench_submit *s)
+{
+	size_t size_max = 0;
+	int r = check_options(s);
+
+	if (r == 0)
+		r = choose_auth(s);
+	if (r == 0)
+		r = make_recipients(s);
+	if (r == 0)
+		r = read_users(s);
 	if (r < 0)
 		return r;
-	s->run.endpoint.client.auth_user = s->user;
-	s->run.endpoint.client.auth_password = s->user ? s->password : NULL;
-	s->run.endpoint.client.is_chunking_used = s->is_chunking_used;
-	r = pn_bench_message_init(&s->message, s->run.id, s->run.seed, s->from, s->to,
-				  (size_t)s->size_bytes);
-	if (r < 0) {
-		fprintf(stderr, "postern-bench submit: the addresses do not fit into a message of "
-				"that size\n");
+	size_max = (size_t)pn_bench_distribution_max(&s->size);
+	s->run.sessions_max = s->resume_share > 0 ? 2 * s->run.parallel + 16 : 0;
+	r = pn_bench_run_start(&s->run, size_max);
+	if (r < 0)
 		return r;
-	}
+	pn_prng_init(&s->prng, s->run.seed ^ 1);
+	s->run.endpoint.client.is_chunking_used = s->is_chunking_used;
+	s->run.endpoint.client.is_lockstep = strcmp(s->pipelining, "no") == 0;
+	r = pn_bench_message_init(&s->message, s->run.id, s->run.seed, s->to, size_max);
+	if (r < 0)
+		return usage("--to is too long");
 	r = pn_bench_account_init(&s->account, s->run.id, s->sink_ids_path);
 	if (r < 0)
 		fprintf(stderr, "postern-bench submit: %s: %s\n", s->sink_ids_path, strerror(-r));
-	s->envelope.reverse_path = pn_slice_str(s->from);
-	s->recipient.address = pn_slice_str(s->to);
-	s->recipients[0] = &s->recipient;
 	return r;
 }
 
-static int parse(struct submit *s, int argc, char **argv)
+static int parse(struct pn_bench_submit *s, int argc, char **argv)
 {
-	struct pn_bench_option common[PN_BENCH_RUN_OPTION_COUNT];
+	struct pn_bench_run_options common;
 	const struct pn_bench_option own[] = {
 		{ "user", "NAME", PN_BENCH_TEXT, &s->user, 0, 0, "log in as this user" },
 		{ "password-file", "FILE", PN_BENCH_TEXT, &s->password_path, 0, 0,
 		  "its first line is the password" },
-		{ "from", "ADDRESS", PN_BENCH_TEXT, &s->from, 0, 0, "sender" },
+		{ "users-file", "FILE", PN_BENCH_TEXT, &s->users_path, 0, 0,
+		  "lines user:password; each connection takes the next" },
+		{ "auth", "MECHANISM", PN_BENCH_TEXT, &s->auth, 0, 0,
+		  "any, plain, login or scram-sha-256" },
+		{ "from", "ADDRESS", PN_BENCH_TEXT, &s->from, 0, 0,
+		  "sender; with --users-file the user if absent" },
 		{ "to", "ADDRESS", PN_BENCH_TEXT, &s->to, 0, 0, "recipient" },
-		{ "size", "OCTETS", PN_BENCH_SIZE, &s->size_bytes, PN_BENCH_MESSAGE_SIZE_MIN,
-		  64u << 20, "of a message, header included" },
+		{ "recipients", "N", PN_BENCH_NUMBER, &s->recipient_count, 1,
+		  PN_BENCH_RECIPIENTS_MAX, "of a message: --to, and LOCAL+N@DOMAIN" },
+		{ "size", "SIZE", PN_BENCH_TEXT, &s->size_text, 0, 0,
+		  "of a message: 4K, 1K-64K, lognormal:8K:1.2 or 2K*70,50K*30" },
 		{ "messages-per-connection", "N", PN_BENCH_NUMBER, &s->messages_per_connection, 1,
 		  UINT32_MAX, "then QUIT" },
+		{ "pipelining", "yes|no", PN_BENCH_TEXT, &s->pipelining, 0, 0,
+		  "no: wait for each reply, whatever is offered" },
+		{ "depth", "N", PN_BENCH_NUMBER, &s->depth, 1, PN_SMTP_CLIENT_AHEAD_MAX,
+		  "messages of a connection on their way at a time, with PIPELINING" },
 		{ "chunking", NULL, PN_BENCH_FLAG, &s->is_chunking_used, 0, 0,
 		  "BDAT where the server offers CHUNKING" },
+		{ "resume-share", "PERCENT", PN_BENCH_NUMBER, &s->resume_share, 1, 100,
+		  "of the TLS sessions are resumed" },
 		{ "sink-ids", "FILE", PN_BENCH_TEXT, &s->sink_ids_path, 0, 0,
 		  "what the sink writes: all must arrive, once" },
 		{ "sink-timeout", "S", PN_BENCH_SECONDS, &s->sink_timeout_ms, 0, 0,
 		  "how long that may take" },
 	};
-	const struct pn_bench_option_group groups[] = {
-		{ "Messages", own, PN_ARRAY_SIZE(own) },
-		{ "Options", common, PN_ARRAY_SIZE(common) },
+	struct pn_bench_option_group groups[1 + PN_BENCH_RUN_GROUP_COUNT] = {
+		{ "Messages", own, PN_ARRAY_SIZE(own) }
 	};
 
-	pn_bench_run_options(&s->run, "messages", common);
-	return pn_bench_options_parse(groups, PN_ARRAY_SIZE(groups),
-				      "Logs in and sends messages. Latency counts to the 250 from "
-				      "MAIL, for the first message of\n"
-				      "a connection from the connect.",
-				      argc, argv);
+	pn_bench_run_options(&s->run, "messages", &common, groups + 1);
+	return pn_bench_options_parse(
+		groups, PN_ARRAY_SIZE(groups),
+		"Logs in and sends messages. Latency counts to the 250 from "
+		"MAIL, for the first message of\n"
+		"a connection from the connect; with --rate from the intended "
+		"start.",
+		argc, argv);
+}
+
+static void deinit(struct pn_bench_submit *s)
+{
+	for (uint64_t i = 0; s->recipient_list && i < s->recipient_count; i++)
+		free((void *)(uintptr_t)s->recipient_list[i].address.ptr);
+	free(s->recipient_list);
+	free(s->recipients);
+	free(s->recipient_sums);
+	pn_bench_users_deinit(&s->users);
+	pn_bench_account_deinit(&s->account);
+	pn_bench_message_deinit(&s->message);
+	pn_bench_run_deinit(&s->run);
 }
 
 int pn_bench_submit_main(int argc, char **argv)
 {
-	static struct submit s;
+	static struct pn_bench_submit s;
 	int code = PN_BENCH_EXIT_FAILED;
 
 	pn_bench_run_init(&s.run, argc, argv);
 	s.run.operation_name = "message";
-	s.size_bytes = 4096;
+	s.size_text = "4K";
+	s.auth = "any";
+	s.pipelining = "yes";
+	s.depth = 8;
+	s.recipient_count = 1;
 	s.messages_per_connection = 1;
 	s.sink_timeout_ms = 30000;
 	int r = parse(&s, argc, argv);
@@ -355,8 +303,6 @@ int pn_bench_submit_main(int argc, char **argv)
 		code = report(&s);
 	else
 		return PN_BENCH_EXIT_FAILED; /* the kernel may still hold our memory */
-	pn_bench_account_deinit(&s.account);
-	pn_bench_message_deinit(&s.message);
-	pn_bench_run_deinit(&s.run);
+	deinit(&s);
 	return code;
 }

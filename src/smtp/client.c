@@ -42,6 +42,7 @@ void pn_client_out_rollback(struct pn_buf *out, size_t len)
 
 void pn_client_fail(struct pn_smtp_client *c, const struct pn_smtp_reply_info *why)
 {
+	struct client_tx *tx;
 	size_t len;
 
 	if (c->phase == CLIENT_FAILED || c->phase == CLIENT_CLOSED)
@@ -50,11 +51,16 @@ void pn_client_fail(struct pn_smtp_client *c, const struct pn_smtp_reply_info *w
 	c->failure = *why;
 	len = pn_reply_text_clean(c->failure_text, 0, why->text);
 	c->failure.text = pn_slice(c->failure_text, len);
-	if (c->t)
-		pn_client_transaction_settle(c, c->failure_stage, &c->failure);
 	/* A reply that refuses leaves no doubt; silence and nonsense do. */
-	if (why->code >= 400)
-		c->body = CLIENT_BODY_NONE;
+	if (why->code >= 400 && c->tx_count != 0)
+		pn_client_oldest(c)->body = CLIENT_BODY_NONE;
+	for (uint32_t i = 0; i < c->tx_count; i++) {
+		tx = pn_client_tx(c, i);
+		tx->t->is_in_doubt = pn_client_transaction_is_in_doubt(tx);
+		pn_client_transaction_settle(
+			tx, i == 0 ? c->failure_stage : pn_client_transaction_stage(tx),
+			&c->failure);
+	}
 	c->phase = CLIENT_FAILED;
 }
 
@@ -78,12 +84,12 @@ static bool take_transaction_event(struct pn_smtp_client *c, enum pn_smtp_client
 	pn_client_transaction_send(c, out);
 	if (c->phase != CLIENT_TRANSACTION)
 		return false;
-	if (c->body == CLIENT_BODY_OFFERED) {
-		c->body = CLIENT_BODY_OPEN;
+	if (pn_client_newest(c)->body == CLIENT_BODY_OFFERED) {
+		pn_client_newest(c)->body = CLIENT_BODY_OPEN;
 		*ret_ev = PN_CLIENT_EV_BODY;
 		return true;
 	}
-	if (pn_client_transaction_is_done(c)) {
+	if (pn_client_transaction_is_done(pn_client_oldest(c))) {
 		pn_client_transaction_finish(c);
 		*ret_ev = PN_CLIENT_EV_DONE;
 		return true;
@@ -206,8 +212,8 @@ void pn_smtp_client_tls_started(struct pn_smtp_client *c, struct pn_buf *out)
 /* RFC 5321 4.1.1.10: QUIT before closing, wherever the server can still understand it. */
 void pn_smtp_client_quit(struct pn_smtp_client *c, struct pn_buf *out)
 {
-	bool was_refused = c->phase == CLIENT_FAILED && !c->t && c->failure.code >= 400 &&
-			   c->failure.code != 421;
+	bool was_refused = c->phase == CLIENT_FAILED && c->tx_count == 0 &&
+			   c->failure.code >= 400 && c->failure.code != 421;
 
 	if (c->phase != CLIENT_READY && !was_refused)
 		return;
@@ -235,7 +241,7 @@ enum pn_smtp_stage pn_smtp_client_stage(const struct pn_smtp_client *c)
 	case CLIENT_AUTH:
 		return PN_STAGE_AUTH;
 	case CLIENT_TRANSACTION:
-		return pn_client_transaction_stage(c);
+		return pn_client_transaction_stage(&c->txs[c->tx_first]);
 	case CLIENT_FAILED:
 		return c->failure_stage;
 	case CLIENT_EHLO:
@@ -255,8 +261,10 @@ uint32_t pn_smtp_client_caps(const struct pn_smtp_client *c)
 
 bool pn_smtp_client_is_in_doubt(const struct pn_smtp_client *c)
 {
-	if (!c->t || c->body != CLIENT_BODY_ENDED || c->final_seen == c->final_count)
-		return false;
-	/* With a pipelined BDAT the recipients may not have been answered yet. */
-	return c->accepted_count != 0 || (!c->is_mail_refused && c->next_reply < c->at_payload);
+	for (uint32_t i = 0; i < c->tx_count; i++) {
+		if (pn_client_transaction_is_in_doubt(
+			    &c->txs[(c->tx_first + i) % PN_SMTP_CLIENT_AHEAD_MAX]))
+			return true;
+	}
+	return false;
 }

@@ -52,59 +52,64 @@ static int append_stuffed(struct pn_buf *out, struct pn_slice content, uint8_t l
 
 static int append_chunk(struct pn_smtp_client *c, struct pn_slice content, struct pn_buf *out)
 {
+	struct client_tx *tx = pn_client_newest(c);
 	int rc;
 
-	if (content.len > c->chunk_left_bytes) {
+	if (content.len > tx->chunk_left_bytes) {
 		pn_client_fail_local(c, "more content than announced");
 		return -EINVAL;
 	}
 	rc = pn_buf_append_slice(out, content);
 	if (rc == 0)
-		c->chunk_left_bytes -= content.len;
+		tx->chunk_left_bytes -= content.len;
 	return rc;
 }
 
 int pn_smtp_client_body(struct pn_smtp_client *c, struct pn_slice content, struct pn_buf *out)
 {
 	size_t before = pn_buf_len(out);
+	struct client_tx *tx;
 	int rc;
 
 	if (c->phase != CLIENT_TRANSACTION)
 		return 0;
-	PN_ASSERT(c->body == CLIENT_BODY_OPEN);
+	tx = pn_client_newest(c);
+	PN_ASSERT(tx->body == CLIENT_BODY_OPEN);
 	if (content.len == 0)
 		return 0;
-	if (c->is_chunked)
+	if (tx->is_chunked)
 		return append_chunk(c, content, out);
 	rc = pn_buf_reserve(out, content.len);
 	if (rc == 0)
-		rc = append_stuffed(out, content, c->body_last);
+		rc = append_stuffed(out, content, tx->body_last);
 	if (rc)
 		pn_client_out_rollback(out, before);
 	else
-		c->body_last = content.ptr[content.len - 1];
+		tx->body_last = content.ptr[content.len - 1];
 	return rc;
 }
 
 int pn_smtp_client_body_end(struct pn_smtp_client *c, struct pn_buf *out)
 {
+	struct client_tx *tx;
 	const char *end;
 	int rc;
 
 	if (c->phase != CLIENT_TRANSACTION)
 		return 0;
-	PN_ASSERT(c->body == CLIENT_BODY_OPEN);
-	if (c->is_chunked) {
-		if (c->chunk_left_bytes != 0) {
+	tx = pn_client_newest(c);
+	PN_ASSERT(tx->body == CLIENT_BODY_OPEN);
+	if (tx->is_chunked) {
+		if (tx->chunk_left_bytes != 0) {
 			pn_client_fail_local(c, "less content than announced");
 			return -EINVAL;
 		}
-		c->body = CLIENT_BODY_ENDED;
+		tx->body = CLIENT_BODY_ENDED;
 		return 0;
 	}
-	end = c->body_last == '\n' ? ".\r\n" : c->body_last == '\r' ? "\n.\r\n" : "\r\n.\r\n";
+	end = tx->body_last == '\n' ? ".\r\n" : tx->body_last == '\r' ? "\n.\r\n" : "\r\n.\r\n";
 	rc = pn_buf_append_str(out, end);
 	if (rc == 0)
-		c->body = CLIENT_BODY_ENDED;
+		tx->body = CLIENT_BODY_ENDED;
 	return rc;
 }

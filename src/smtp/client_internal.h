@@ -62,6 +62,7 @@ enum client_auth {
 	CLIENT_AUTH_PLAIN,  /* 334 wanted, then the response */
 	CLIENT_AUTH_LOGIN_USER,
 	CLIENT_AUTH_LOGIN_PASSWORD,
+	CLIENT_AUTH_SASL, /* 334 with the next challenge, or 235 */
 };
 
 enum client_body {
@@ -72,12 +73,27 @@ enum client_body {
 };
 
 /*
- * The places of a transaction's commands, and of their replies: RSET (only when owed), MAIL, the
+ * One transaction. The places of its commands, and of their replies: RSET (only when owed), MAIL, the
  * RCPTs, then DATA or BDAT, then the replies to the content.
  */
 #define CLIENT_AT_RSET 0u
 #define CLIENT_AT_MAIL 1u
 #define CLIENT_AT_RCPT 2u
+
+struct client_tx {
+	struct pn_smtp_transaction *t; /* the owner's; after a failure only whether there was one */
+	bool is_mail_accepted, is_mail_refused;
+	bool is_chunked; /* BDAT */
+	bool is_over;    /* DATA was refused: no content, no more replies */
+	uint32_t next_send, next_reply;
+	uint32_t at_payload; /* the place of DATA or BDAT */
+	uint32_t accepted_count;
+	enum client_body body;
+	uint32_t final_count, final_seen; /* replies to the content: expected, come */
+	uint32_t final_recipient;         /* LMTP: where to look for the next accepted recipient */
+	uint64_t chunk_left_bytes;
+	uint8_t body_last; /* the last octet sent; LF at the start */
+};
 
 struct pn_smtp_client {
 	const struct pn_smtp_client_settings *settings;
@@ -94,21 +110,27 @@ struct pn_smtp_client {
 	struct pn_smtp_reply_info failure;
 	char failure_text[PN_CLIENT_TEXT_MAX];
 
-	/* the transaction */
-	struct pn_smtp_transaction *t; /* the owner's; after a failure only whether there was one */
 	bool needs_rset; /* the server may have a transaction open (RFC 3030 2: after a failed BDAT) */
-	bool is_mail_accepted, is_mail_refused;
-	bool is_chunked; /* BDAT */
-	bool is_over;    /* DATA was refused: no content, no more replies */
-	uint32_t next_send, next_reply;
-	uint32_t at_payload; /* the place of DATA or BDAT */
-	uint32_t accepted_count;
-	enum client_body body;
-	uint32_t final_count, final_seen; /* replies to the content: expected, come */
-	uint32_t final_recipient;         /* LMTP: where to look for the next accepted recipient */
-	uint64_t chunk_left_bytes;
-	uint8_t body_last; /* the last octet sent; LF at the start */
+	/* A ring. Replies go to the oldest; commands and content are those of the newest. */
+	struct client_tx txs[PN_SMTP_CLIENT_AHEAD_MAX];
+	uint32_t tx_first, tx_count;
 };
+
+static inline struct client_tx *pn_client_tx(struct pn_smtp_client *c, uint32_t age)
+{
+	return &c->txs[(c->tx_first + age) % PN_SMTP_CLIENT_AHEAD_MAX];
+}
+
+/* tx_count != 0 */
+static inline struct client_tx *pn_client_oldest(struct pn_smtp_client *c)
+{
+	return pn_client_tx(c, 0);
+}
+
+static inline struct client_tx *pn_client_newest(struct pn_smtp_client *c)
+{
+	return pn_client_tx(c, c->tx_count - 1);
+}
 
 /* client.c */
 /* Ends the session: remembers why and settles the recipients that are still open. */
@@ -129,11 +151,13 @@ void pn_client_send_ehlo(struct pn_smtp_client *c, struct pn_buf *out);
 void pn_client_transaction_send(struct pn_smtp_client *c, struct pn_buf *out);
 void pn_client_transaction_reply(struct pn_smtp_client *c, const struct pn_smtp_reply_info *reply,
 				 struct pn_buf *out);
-bool pn_client_transaction_is_done(const struct pn_smtp_client *c);
+bool pn_client_transaction_is_done(const struct client_tx *tx);
+/* The oldest is done: forgets it. */
 void pn_client_transaction_finish(struct pn_smtp_client *c);
 /* Sets every open recipient's result. */
-void pn_client_transaction_settle(struct pn_smtp_client *c, enum pn_smtp_stage stage,
+void pn_client_transaction_settle(const struct client_tx *tx, enum pn_smtp_stage stage,
 				  const struct pn_smtp_reply_info *reply);
-enum pn_smtp_stage pn_client_transaction_stage(const struct pn_smtp_client *c);
+enum pn_smtp_stage pn_client_transaction_stage(const struct client_tx *tx);
+bool pn_client_transaction_is_in_doubt(const struct client_tx *tx);
 
 #endif

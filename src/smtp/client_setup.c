@@ -5,14 +5,17 @@
  * Nothing is pipelined here. A password goes out only inside TLS (or where the settings say
  * otherwise), and its encoded forms are wiped.
  */
+#include <stdio.h>
+
 #include <postern/base/codec.h>
 #include <postern/base/secret.h>
 
 #include "client_internal.h"
 
 /* RFC 4616 2: each of the two up to 255 octets; with two NULs, in base64. */
-#define AUTH_PART_MAX  255
-#define AUTH_PLAIN_MAX (2 * (AUTH_PART_MAX + 1))
+#define AUTH_PART_MAX     255
+#define AUTH_PLAIN_MAX    (2 * (AUTH_PART_MAX + 1))
+#define AUTH_RESPONSE_MAX 1024
 /*
  * RFC 5321 4.5.3.1.4, with CRLF; RFC 4954 4: an initial response that does not fit is sent as a
  * response.
@@ -62,6 +65,9 @@ static void learn_auth(struct pn_smtp_client *c, struct pn_slice mechanisms)
 			c->caps |= PN_CAP_AUTH_PLAIN;
 		else if (pn_slice_eq_nocase(word, PN_SLICE_LIT("LOGIN")))
 			c->caps |= PN_CAP_AUTH_LOGIN;
+		else if (c->settings->sasl &&
+			 pn_slice_eq_nocase(word, pn_slice_str(c->settings->sasl->mechanism)))
+			c->caps |= PN_CAP_AUTH_SASL;
 	}
 }
 
@@ -110,7 +116,7 @@ static void become_ready(struct pn_smtp_client *c)
 static void send_encoded(struct pn_smtp_client *c, struct pn_buf *out, const char *prefix,
 			 struct pn_slice data)
 {
-	char text[PN_BASE64_ENCODED_SIZE(AUTH_PLAIN_MAX) + 2];
+	char text[PN_BASE64_ENCODED_SIZE(AUTH_RESPONSE_MAX) + 2];
 	size_t n = pn_base64_encode(text, data), before = pn_buf_len(out);
 
 	memcpy(text + n, "\r\n", 2);
@@ -145,10 +151,61 @@ static void send_plain(struct pn_smtp_client *c, struct pn_buf *out, bool is_ini
 	pn_wipe(message, sizeof(message));
 }
 
+/* challenge NULL: the first message, behind AUTH (RFC 4954 4). */
+static void send_sasl(struct pn_smtp_client *c, struct pn_buf *out,
+		      const struct pn_slice *challenge)
+{
+	const struct pn_smtp_client_sasl *sasl = c->settings->sasl;
+	char prefix[64] = "";
+	struct pn_buf response;
+
+	c->phase = CLIENT_AUTH;
+	c->auth = CLIENT_AUTH_SASL;
+	if (!challenge)
+		(void)snprintf(prefix, sizeof(prefix), "AUTH %s ", sasl->mechanism);
+	pn_buf_init_secret(&response, AUTH_RESPONSE_MAX);
+	if (sasl->respond(sasl->arg, challenge, &response) != 0)
+		pn_client_fail_local(c, "the server's part of the SASL exchange is wrong");
+	else if (!challenge && strlen(prefix) + PN_BASE64_ENCODED_SIZE(pn_buf_len(&response)) + 2 >
+				       COMMAND_LINE_MAX)
+		pn_client_fail_local(c, "the first SASL message does not fit into a command");
+	else
+		send_encoded(c, out, prefix, pn_buf_slice(&response));
+	pn_buf_wipe(&response);
+}
+
+static void sasl_challenge(struct pn_smtp_client *c, struct pn_slice text, struct pn_buf *out)
+{
+	uint8_t octets[PN_BASE64_DECODED_SIZE_MAX(PN_CLIENT_TEXT_MAX) + 3];
+	ptrdiff_t len = pn_base64_decode(octets, text);
+	struct pn_slice challenge = pn_slice(octets, len > 0 ? (size_t)len : 0);
+
+	if (len < 0)
+		pn_client_fail_local(c, "the challenge is not base64");
+	else
+		send_sasl(c, out, &challenge);
+}
+
+/* ANY: PLAIN, else LOGIN. Zero: what is wanted is not offered. */
+static uint32_t choose_mechanism(const struct pn_smtp_client *c)
+{
+	uint32_t wanted = PN_CAP_AUTH_PLAIN | PN_CAP_AUTH_LOGIN;
+
+	if (c->settings->auth == PN_CLIENT_AUTH_PLAIN)
+		wanted = PN_CAP_AUTH_PLAIN;
+	else if (c->settings->auth == PN_CLIENT_AUTH_LOGIN)
+		wanted = PN_CAP_AUTH_LOGIN;
+	else if (c->settings->auth == PN_CLIENT_AUTH_SASL)
+		wanted = PN_CAP_AUTH_SASL;
+	wanted &= c->caps;
+	return wanted & -wanted; /* the first of them */
+}
+
 static void begin_auth(struct pn_smtp_client *c, struct pn_buf *out)
 {
 	const struct pn_smtp_client_settings *s = c->settings;
 	const char *password = s->auth_password ? s->auth_password : "";
+	uint32_t mechanism = choose_mechanism(c);
 
 	if (!s->auth_user) {
 		become_ready(c);
@@ -160,13 +217,18 @@ static void begin_auth(struct pn_smtp_client *c, struct pn_buf *out)
 	} else if (strlen(s->auth_user) > AUTH_PART_MAX || strlen(password) > AUTH_PART_MAX ||
 		   !password[0]) {
 		pn_client_fail_local(c, "user name or password for AUTH is empty or too long");
-	} else if (c->caps & PN_CAP_AUTH_PLAIN) {
+	} else if (mechanism == PN_CAP_AUTH_PLAIN) {
 		send_plain(c, out, true);
-	} else if (c->caps & PN_CAP_AUTH_LOGIN) {
+	} else if (mechanism == PN_CAP_AUTH_SASL) {
+		send_sasl(c, out, NULL);
+	} else if (mechanism == PN_CAP_AUTH_LOGIN) {
 		c->auth = CLIENT_AUTH_LOGIN_USER;
 		send_line(c, out, CLIENT_AUTH, "AUTH", "LOGIN");
 	} else {
-		pn_client_fail_local(c, "AUTH is wanted but neither PLAIN nor LOGIN is offered");
+		pn_client_fail_local(
+			c, s->auth == PN_CLIENT_AUTH_ANY
+				   ? "AUTH is wanted but neither PLAIN nor LOGIN is offered"
+				   : "the mechanism that is wanted for AUTH is not offered");
 	}
 }
 
@@ -175,7 +237,7 @@ static void auth_reply(struct pn_smtp_client *c, const struct pn_smtp_reply_info
 {
 	enum client_auth step = c->auth;
 
-	if (step == CLIENT_AUTH_RESULT && reply->code == 235) {
+	if ((step == CLIENT_AUTH_RESULT || step == CLIENT_AUTH_SASL) && reply->code == 235) {
 		c->is_authenticated = true;
 		become_ready(c);
 		return;
@@ -199,6 +261,9 @@ static void auth_reply(struct pn_smtp_client *c, const struct pn_smtp_reply_info
 		c->auth = CLIENT_AUTH_RESULT;
 		send_encoded(c, out, "", pn_slice_str(c->settings->auth_password));
 		break;
+	case CLIENT_AUTH_SASL:
+		sasl_challenge(c, reply->text, out);
+		break;
 	case CLIENT_AUTH_RESULT:
 		break;
 	}
@@ -211,6 +276,8 @@ static void after_ehlo(struct pn_smtp_client *c, struct pn_buf *out)
 	/* RFC 6531 3.2: worth nothing without 8BITMIME. */
 	if (!(c->caps & PN_CAP_8BITMIME))
 		c->caps &= ~PN_CAP_SMTPUTF8;
+	if (c->settings->is_lockstep)
+		c->caps &= ~PN_CAP_PIPELINING;
 	if (c->is_tls || c->settings->tls == PN_CLIENT_TLS_NONE) {
 		begin_auth(c, out);
 	} else if (c->caps & PN_CAP_STARTTLS) {

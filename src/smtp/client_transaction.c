@@ -7,6 +7,9 @@
  * the payload command (DATA or BDAT n LAST), then the replies to the content. next_send and
  * next_reply run over the same places; with PIPELINING (RFC 2920) the first runs ahead, without it
  * they go in lock-step. A recipient is open until it was refused or the content was answered.
+ *
+ * With PIPELINING the next transaction may follow the final dot or the last chunk (RFC 2920 3.1,
+ * RFC 3030 4.2) before that is answered: replies go to the oldest, commands are the newest's.
  */
 #include "client_internal.h"
 
@@ -24,14 +27,16 @@
  * than a body sent for nothing.
  */
 #define EARLY_BDAT_MAX_BYTES (64 * 1024)
+/* What `out` may hold before one more transaction is begun behind those that wait for replies. */
+#define TRANSACTIONS_AHEAD_MAX_BYTES (256 * 1024)
 
-enum pn_smtp_stage pn_client_transaction_stage(const struct pn_smtp_client *c)
+enum pn_smtp_stage pn_client_transaction_stage(const struct client_tx *tx)
 {
-	if (c->next_reply <= CLIENT_AT_MAIL)
+	if (tx->next_reply <= CLIENT_AT_MAIL)
 		return PN_STAGE_MAIL;
-	if (c->next_reply < c->at_payload)
+	if (tx->next_reply < tx->at_payload)
 		return PN_STAGE_RCPT;
-	return c->next_reply == c->at_payload ? PN_STAGE_DATA : PN_STAGE_BODY;
+	return tx->next_reply == tx->at_payload ? PN_STAGE_DATA : PN_STAGE_BODY;
 }
 
 /* ---- results ---- */
@@ -45,48 +50,58 @@ static bool is_open(const struct pn_smtp_rcpt_result *r)
  * The copy of a reply that outlives the parser; its text is shared by all recipients that it
  * decides.
  */
-static struct pn_smtp_reply_info keep(struct pn_smtp_client *c,
+static struct pn_smtp_reply_info keep(const struct client_tx *tx,
 				      const struct pn_smtp_reply_info *reply)
 {
 	struct pn_smtp_reply_info kept = *reply;
 
-	if (reply->text.len == 0 || pn_arena_dup(c->t->arena, reply->text, &kept.text))
+	if (reply->text.len == 0 || pn_arena_dup(tx->t->arena, reply->text, &kept.text))
 		kept.text = PN_SLICE_NULL; /* no memory: the codes say enough */
 	return kept;
 }
 
-void pn_client_transaction_settle(struct pn_smtp_client *c, enum pn_smtp_stage stage,
+void pn_client_transaction_settle(const struct client_tx *tx, enum pn_smtp_stage stage,
 				  const struct pn_smtp_reply_info *reply)
 {
-	struct pn_smtp_reply_info kept = keep(c, reply);
+	struct pn_smtp_reply_info kept = keep(tx, reply);
 
-	for (uint32_t i = 0; i < c->t->recipient_count; i++) {
-		struct pn_smtp_rcpt_result *r = &c->t->results[i];
+	for (uint32_t i = 0; i < tx->t->recipient_count; i++) {
+		struct pn_smtp_rcpt_result *r = &tx->t->results[i];
 
 		if (is_open(r))
 			*r = (struct pn_smtp_rcpt_result){ .stage = stage, .reply = kept };
 	}
 }
 
-bool pn_client_transaction_is_done(const struct pn_smtp_client *c)
+bool pn_client_transaction_is_done(const struct client_tx *tx)
 {
-	if (c->is_over)
+	if (tx->is_over)
 		return true;
-	if (c->next_reply > c->at_payload)
-		return c->body == CLIENT_BODY_ENDED && c->final_seen == c->final_count;
-	if (c->next_reply != c->next_send)
+	if (tx->next_reply > tx->at_payload)
+		return tx->body == CLIENT_BODY_ENDED && tx->final_seen == tx->final_count;
+	if (tx->next_reply != tx->next_send)
 		return false;
-	return c->is_mail_refused || (c->next_reply == c->at_payload && c->accepted_count == 0);
+	return tx->is_mail_refused || (tx->next_reply == tx->at_payload && tx->accepted_count == 0);
+}
+
+bool pn_client_transaction_is_in_doubt(const struct client_tx *tx)
+{
+	if (tx->body != CLIENT_BODY_ENDED || tx->final_seen == tx->final_count)
+		return false;
+	/* With a pipelined BDAT the recipients may not have been answered yet. */
+	return tx->accepted_count != 0 || (!tx->is_mail_refused && tx->next_reply < tx->at_payload);
 }
 
 void pn_client_transaction_finish(struct pn_smtp_client *c)
 {
+	const struct client_tx *tx = pn_client_oldest(c);
+
 	/* Without an answered content the server may still hold the reverse-path. */
-	if (c->is_mail_accepted && c->next_reply <= c->at_payload)
+	if (tx->is_mail_accepted && tx->next_reply <= tx->at_payload)
 		c->needs_rset = true;
-	c->t = NULL;
-	c->body = CLIENT_BODY_NONE;
-	c->phase = CLIENT_READY;
+	c->tx_first = (c->tx_first + 1) % PN_SMTP_CLIENT_AHEAD_MAX;
+	if (--c->tx_count == 0)
+		c->phase = CLIENT_READY;
 }
 
 /* ---- commands ---- */
@@ -128,7 +143,7 @@ static bool is_utf8_needed(const struct pn_smtp_transaction *t)
 
 static void add_mail(struct pn_smtp_client *c, struct command *cmd)
 {
-	const struct pn_smtp_transaction *t = c->t;
+	const struct pn_smtp_transaction *t = pn_client_newest(c)->t;
 	const struct pn_envelope *e = t->envelope;
 
 	add_str(cmd, "MAIL FROM:<");
@@ -188,50 +203,50 @@ static void add_rcpt(struct pn_smtp_client *c, struct command *cmd, const struct
 	add_str(cmd, "\r\n");
 }
 
-static void add_payload(struct pn_smtp_client *c, struct command *cmd)
+static void add_payload(const struct client_tx *tx, struct command *cmd)
 {
-	if (!c->is_chunked)
+	if (!tx->is_chunked)
 		add_str(cmd, "DATA\r\n");
 	else if (cmd->rc == 0)
 		cmd->rc = pn_buf_printf(cmd->out, "BDAT %llu LAST\r\n",
-					(unsigned long long)c->t->size_bytes);
+					(unsigned long long)tx->t->size_bytes);
 }
 
-/* All of the command at c->next_send, or nothing of it. */
-static int send_command(struct pn_smtp_client *c, struct pn_buf *out)
+/* All of the command at tx->next_send, or nothing of it. */
+static int send_command(struct pn_smtp_client *c, struct client_tx *tx, struct pn_buf *out)
 {
 	struct command cmd = { .out = out };
 	size_t before = pn_buf_len(out);
-	uint32_t at = c->next_send;
+	uint32_t at = tx->next_send;
 
 	if (at == CLIENT_AT_RSET)
 		add_str(&cmd, "RSET\r\n");
 	else if (at == CLIENT_AT_MAIL)
 		add_mail(c, &cmd);
-	else if (at < c->at_payload)
-		add_rcpt(c, &cmd, c->t->recipients[at - CLIENT_AT_RCPT]);
+	else if (at < tx->at_payload)
+		add_rcpt(c, &cmd, tx->t->recipients[at - CLIENT_AT_RCPT]);
 	else
-		add_payload(c, &cmd);
+		add_payload(tx, &cmd);
 	if (cmd.rc) {
 		pn_client_out_rollback(out, before);
 		return cmd.rc;
 	}
-	if (at == c->at_payload && c->is_chunked)
-		c->body = CLIENT_BODY_OFFERED;
-	c->next_send++;
+	if (at == tx->at_payload && tx->is_chunked)
+		tx->body = CLIENT_BODY_OFFERED;
+	tx->next_send++;
 	return 0;
 }
 
-static bool may_send(const struct pn_smtp_client *c)
+static bool may_send(const struct pn_smtp_client *c, const struct client_tx *tx)
 {
 	bool may_pipeline = c->caps & PN_CAP_PIPELINING;
-	uint32_t at = c->next_send;
+	uint32_t at = tx->next_send;
 
-	if (c->is_over || c->is_mail_refused || at > c->at_payload)
+	if (tx->is_over || tx->is_mail_refused || at > tx->at_payload)
 		return false;
-	if (at == c->next_reply)
-		return at != c->at_payload || c->accepted_count != 0;
-	if (at == c->at_payload && c->is_chunked && c->t->size_bytes > EARLY_BDAT_MAX_BYTES)
+	if (at == tx->next_reply)
+		return at != tx->at_payload || tx->accepted_count != 0;
+	if (at == tx->at_payload && tx->is_chunked && tx->t->size_bytes > EARLY_BDAT_MAX_BYTES)
 		return false;
 	return may_pipeline;
 }
@@ -240,36 +255,40 @@ static bool may_send(const struct pn_smtp_client *c)
  * BDAT has no reply before the content's: with the last RCPT answered, what comes next are the
  * final replies.
  */
-static void expect_final(struct pn_smtp_client *c)
+static void expect_final(const struct pn_smtp_client *c, struct client_tx *tx)
 {
-	if (!c->is_chunked || c->next_reply != c->at_payload || c->next_send <= c->next_reply)
+	if (!tx->is_chunked || tx->next_reply != tx->at_payload || tx->next_send <= tx->next_reply)
 		return;
-	c->next_reply++;
+	tx->next_reply++;
 	/* RFC 2033 4.2: one for each accepted recipient; one refusal when there is none. */
-	c->final_count = c->settings->is_lmtp && c->accepted_count != 0 ? c->accepted_count : 1;
+	tx->final_count = c->settings->is_lmtp && tx->accepted_count != 0 ? tx->accepted_count : 1;
 }
 
 void pn_client_transaction_send(struct pn_smtp_client *c, struct pn_buf *out)
 {
-	while (may_send(c)) {
-		bool is_waiting = c->next_reply < c->next_send;
+	struct client_tx *tx = pn_client_newest(c);
+	bool is_ahead = c->tx_count > 1;
+	size_t out_max = is_ahead ? TRANSACTIONS_AHEAD_MAX_BYTES : SEND_AHEAD_MAX_BYTES;
 
-		if (is_waiting && pn_buf_len(out) > SEND_AHEAD_MAX_BYTES)
+	while (may_send(c, tx)) {
+		bool is_waiting = is_ahead || tx->next_reply < tx->next_send;
+
+		if (is_waiting && pn_buf_len(out) > out_max)
 			break;
-		if (send_command(c, out)) {
+		if (send_command(c, tx, out)) {
 			if (!is_waiting)
 				pn_client_fail_local(c, "no room for a command");
 			break;
 		}
 	}
 	if (c->phase == CLIENT_TRANSACTION)
-		expect_final(c);
+		expect_final(c, tx);
 }
 
 /* ---- begin ---- */
 
-static int refuse(struct pn_smtp_client *c, struct pn_smtp_transaction *t, uint16_t code,
-		  uint16_t subject, uint16_t detail, const char *text)
+static int refuse(struct pn_smtp_transaction *t, uint16_t code, uint16_t subject, uint16_t detail,
+		  const char *text)
 {
 	struct pn_smtp_reply_info reply = { .code = code,
 					    .enhanced = { 5, subject, detail },
@@ -278,7 +297,6 @@ static int refuse(struct pn_smtp_client *c, struct pn_smtp_transaction *t, uint1
 	for (uint32_t i = 0; i < t->recipient_count; i++)
 		t->results[i] =
 			(struct pn_smtp_rcpt_result){ .stage = PN_STAGE_EHLO, .reply = reply };
-	c->t = NULL;
 	return -EPROTONOSUPPORT;
 }
 
@@ -311,35 +329,49 @@ static bool is_unsendable(const struct pn_smtp_transaction *t)
 	return false;
 }
 
+bool pn_smtp_client_may_begin(const struct pn_smtp_client *c)
+{
+	if (c->phase != CLIENT_TRANSACTION)
+		return c->phase == CLIENT_READY;
+	return (c->caps & PN_CAP_PIPELINING) && c->tx_count < PN_SMTP_CLIENT_AHEAD_MAX &&
+	       c->txs[(c->tx_first + c->tx_count - 1) % PN_SMTP_CLIENT_AHEAD_MAX].body ==
+		       CLIENT_BODY_ENDED;
+}
+
 int pn_smtp_client_begin(struct pn_smtp_client *c, struct pn_smtp_transaction *t,
 			 struct pn_buf *out)
 {
-	PN_ASSERT(c->phase == CLIENT_READY && t->recipient_count != 0 &&
+	struct client_tx *tx;
+
+	PN_ASSERT(pn_smtp_client_may_begin(c) && t->recipient_count != 0 &&
 		  t->recipient_count < UINT32_MAX - 8);
 	c->is_ready_due = false;
 	if (is_unsendable(t))
-		return refuse(c, t, 553, 1, 3, "an address or parameter cannot be sent");
+		return refuse(t, 553, 1, 3, "an address or parameter cannot be sent");
 	/* RFC 6152 3, RFC 6531 3.2: there is no conversion. */
 	if (t->has_8bit && !(c->caps & PN_CAP_8BITMIME))
-		return refuse(c, t, 554, 6, 3, "the next hop does not offer 8BITMIME");
+		return refuse(t, 554, 6, 3, "the next hop does not offer 8BITMIME");
 	if (is_utf8_needed(t) && !(c->caps & PN_CAP_SMTPUTF8))
-		return refuse(c, t, 553, 6, 7, "the next hop does not offer SMTPUTF8");
+		return refuse(t, 553, 6, 7, "the next hop does not offer SMTPUTF8");
 	if (c->size_max_bytes != 0 && t->size_bytes > c->size_max_bytes)
-		return refuse(c, t, 552, 3, 4, "the message is bigger than the next hop takes");
+		return refuse(t, 552, 3, 4, "the message is bigger than the next hop takes");
 	memset(t->results, 0, t->recipient_count * sizeof(*t->results));
 	t->is_dsn_dropped = !(c->caps & PN_CAP_DSN);
-	c->t = t;
-	c->at_payload = CLIENT_AT_RCPT + t->recipient_count;
-	c->is_mail_accepted = c->is_mail_refused = c->is_over = false;
-	c->is_chunked = c->settings->is_chunking_used && (c->caps & PN_CAP_CHUNKING) &&
-			!t->is_size_estimate;
-	c->next_send = c->next_reply = c->needs_rset ? CLIENT_AT_RSET : CLIENT_AT_MAIL;
-	c->accepted_count = 0;
-	c->body = CLIENT_BODY_NONE;
-	c->final_count = 1;
-	c->final_seen = c->final_recipient = 0;
-	c->chunk_left_bytes = t->size_bytes;
-	c->body_last = '\n';
+	t->is_in_doubt = false;
+	c->tx_count++;
+	tx = pn_client_newest(c);
+	*tx = (struct client_tx){
+		.t = t,
+		.at_payload = CLIENT_AT_RCPT + t->recipient_count,
+		.is_chunked = c->settings->is_chunking_used && (c->caps & PN_CAP_CHUNKING) &&
+			      !t->is_size_estimate,
+		.next_send = c->needs_rset ? CLIENT_AT_RSET : CLIENT_AT_MAIL,
+		.next_reply = c->needs_rset ? CLIENT_AT_RSET : CLIENT_AT_MAIL,
+		.body = CLIENT_BODY_NONE,
+		.final_count = 1,
+		.chunk_left_bytes = t->size_bytes,
+		.body_last = '\n',
+	};
 	c->phase = CLIENT_TRANSACTION;
 	pn_client_transaction_send(c, out);
 	return 0;
@@ -347,53 +379,55 @@ int pn_smtp_client_begin(struct pn_smtp_client *c, struct pn_smtp_transaction *t
 
 /* ---- replies ---- */
 
-static void mail_reply(struct pn_smtp_client *c, const struct pn_smtp_reply_info *reply)
+static void mail_reply(struct client_tx *tx, const struct pn_smtp_reply_info *reply)
 {
 	if (reply->code < 300) {
-		c->is_mail_accepted = true;
+		tx->is_mail_accepted = true;
 	} else {
-		c->is_mail_refused = true;
-		pn_client_transaction_settle(c, PN_STAGE_MAIL, reply);
+		tx->is_mail_refused = true;
+		pn_client_transaction_settle(tx, PN_STAGE_MAIL, reply);
 	}
 }
 
-static void rcpt_reply(struct pn_smtp_client *c, struct pn_smtp_rcpt_result *r,
+static void rcpt_reply(struct client_tx *tx, struct pn_smtp_rcpt_result *r,
 		       const struct pn_smtp_reply_info *reply)
 {
-	if (c->is_mail_refused)
+	if (tx->is_mail_refused)
 		return; /* decided already; the server only says 503 */
 	*r = (struct pn_smtp_rcpt_result){ .stage = PN_STAGE_RCPT, .reply = *reply };
 	if (reply->code < 300) {
 		r->reply.text = PN_SLICE_NULL; /* a stopover, nobody will read it */
-		c->accepted_count++;
+		tx->accepted_count++;
 	} else {
-		r->reply = keep(c, reply);
+		r->reply = keep(tx, reply);
 	}
 }
 
 static void data_reply(struct pn_smtp_client *c, const struct pn_smtp_reply_info *reply,
 		       struct pn_buf *out)
 {
+	struct client_tx *tx = pn_client_oldest(c);
+
 	if (reply->code >= 400) {
-		pn_client_transaction_settle(c, PN_STAGE_DATA, reply);
-		c->is_over = true;
+		pn_client_transaction_settle(tx, PN_STAGE_DATA, reply);
+		tx->is_over = true;
 		return;
 	}
 	if (reply->code != 354) {
 		pn_client_fail_local(c, "unexpected reply to DATA");
 		return;
 	}
-	c->next_reply++;
-	if (c->accepted_count != 0) {
-		c->body = CLIENT_BODY_OFFERED;
-		c->final_count = c->settings->is_lmtp ? c->accepted_count : 1;
+	tx->next_reply++;
+	if (tx->accepted_count != 0) {
+		tx->body = CLIENT_BODY_OFFERED;
+		tx->final_count = c->settings->is_lmtp ? tx->accepted_count : 1;
 		return;
 	}
 	/*
 	 * RFC 2920 3.1: all recipients were refused, and yet the server wants content: a single
 	 * dot. RFC 2033 4.2 lets LMTP do no such thing.
 	 */
-	c->body = CLIENT_BODY_ENDED;
+	tx->body = CLIENT_BODY_ENDED;
 	if (c->settings->is_lmtp || pn_buf_append_str(out, ".\r\n"))
 		pn_client_fail_local(c, "DATA accepted without recipients");
 }
@@ -405,7 +439,7 @@ static void data_reply(struct pn_smtp_client *c, const struct pn_smtp_reply_info
  */
 static bool early_reply(struct pn_smtp_client *c, const struct pn_smtp_reply_info *reply)
 {
-	if (reply->code >= 400 && c->is_chunked)
+	if (reply->code >= 400 && pn_client_oldest(c)->is_chunked)
 		return true;
 	if (reply->code >= 400)
 		pn_client_fail(c, reply);
@@ -416,28 +450,29 @@ static bool early_reply(struct pn_smtp_client *c, const struct pn_smtp_reply_inf
 
 static void final_reply(struct pn_smtp_client *c, const struct pn_smtp_reply_info *reply)
 {
-	struct pn_smtp_transaction *t = c->t;
+	struct client_tx *tx = pn_client_oldest(c);
+	struct pn_smtp_transaction *t = tx->t;
 
-	if (c->final_seen == c->final_count) {
+	if (tx->final_seen == tx->final_count) {
 		pn_client_fail_local(c, "reply out of turn");
 		return;
 	}
-	if (c->body != CLIENT_BODY_ENDED && !early_reply(c, reply))
+	if (tx->body != CLIENT_BODY_ENDED && !early_reply(c, reply))
 		return;
-	c->final_seen++;
-	if (reply->code >= 400 && c->is_chunked)
+	tx->final_seen++;
+	if (reply->code >= 400 && tx->is_chunked)
 		c->needs_rset = true;
 	if (!c->settings->is_lmtp) {
-		pn_client_transaction_settle(c, PN_STAGE_BODY, reply);
+		pn_client_transaction_settle(tx, PN_STAGE_BODY, reply);
 		return;
 	}
-	while (c->final_recipient < t->recipient_count) {
-		struct pn_smtp_rcpt_result *r = &t->results[c->final_recipient++];
+	while (tx->final_recipient < t->recipient_count) {
+		struct pn_smtp_rcpt_result *r = &t->results[tx->final_recipient++];
 
 		if (!is_open(r))
 			continue;
 		*r = (struct pn_smtp_rcpt_result){ .stage = PN_STAGE_BODY,
-						   .reply = keep(c, reply) };
+						   .reply = keep(tx, reply) };
 		break;
 	}
 }
@@ -445,9 +480,10 @@ static void final_reply(struct pn_smtp_client *c, const struct pn_smtp_reply_inf
 void pn_client_transaction_reply(struct pn_smtp_client *c, const struct pn_smtp_reply_info *reply,
 				 struct pn_buf *out)
 {
-	uint32_t at = c->next_reply, payload = c->at_payload;
+	struct client_tx *tx = pn_client_oldest(c);
+	uint32_t at = tx->next_reply, payload = tx->at_payload;
 
-	if (at == c->next_send && at <= payload) {
+	if (at == tx->next_send && at <= payload) {
 		pn_client_fail_local(c, "reply out of turn");
 		return;
 	}
@@ -471,10 +507,10 @@ void pn_client_transaction_reply(struct pn_smtp_client *c, const struct pn_smtp_
 		}
 		c->needs_rset = false;
 	} else if (at == CLIENT_AT_MAIL) {
-		mail_reply(c, reply);
+		mail_reply(tx, reply);
 	} else {
-		rcpt_reply(c, &c->t->results[at - CLIENT_AT_RCPT], reply);
+		rcpt_reply(tx, &tx->t->results[at - CLIENT_AT_RCPT], reply);
 	}
-	c->next_reply++;
-	expect_final(c);
+	tx->next_reply++;
+	expect_final(c, tx);
 }

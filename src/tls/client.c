@@ -2,7 +2,8 @@
 /*
  * client.c - how an upstream is reached: trusted roots, policy, and the name that is asked for.
  *
- * Sessions are not resumed towards upstreams: their connections are kept open and reused instead.
+ * Sessions are not resumed towards upstreams: their connections are kept open and reused instead. The load generator
+ * asks for tickets (client_sessions.c).
  */
 #include "tls/client.h"
 
@@ -83,7 +84,14 @@ struct pn_tls_client *pn_tls_client_new(const struct pn_tls_client_settings *set
 		return NULL;
 	}
 	SSL_CTX_set_custom_verify(c->ctx, SSL_VERIFY_PEER, pn_tls_verify_peer);
-	if (client_load_roots(c, settings, err) != 0) {
+	if (settings->sessions_max > 0 &&
+	    pn_tls_client_sessions_init(c, settings->sessions_max) != 0) {
+		(void)pn_error_set(err, "out of memory");
+		pn_tls_client_unref(c);
+		return NULL;
+	}
+	if (pn_tls_client_narrow(c->ctx, settings, err) != 0 ||
+	    client_load_roots(c, settings, err) != 0) {
 		pn_tls_client_unref(c);
 		c = NULL;
 	}
@@ -104,6 +112,7 @@ void pn_tls_client_unref(struct pn_tls_client *c)
 	 * Pairs with itself. */
 	if (!c || atomic_fetch_sub_explicit(&c->references, 1, memory_order_acq_rel) != 1)
 		return;
+	pn_tls_client_sessions_deinit(c);
 	SSL_CTX_free(c->ctx);
 	X509_STORE_free(c->roots);
 	free(c);

@@ -51,6 +51,16 @@ static void facts_set_exporter(struct pn_tls_facts *ret, SSL *ssl)
 	ERR_clear_error();
 }
 
+/* RFC 8446 4.2.3's name; BoringSSL knows the same. */
+static void facts_set_signature(struct pn_tls_facts *ret, const struct pn_tls_conn *conn)
+{
+	uint16_t id = SSL_get_peer_signature_algorithm(conn->ssl);
+	const char *name = id ? SSL_get_signature_algorithm_name(id, 1) : NULL;
+
+	if (conn->client && !ret->is_resumed && name)
+		(void)snprintf(ret->signature, sizeof(ret->signature), "%s", name);
+}
+
 void pn_tls_facts_fill(struct pn_tls_facts *ret, const struct pn_tls_conn *conn)
 {
 	SSL *ssl = conn->ssl;
@@ -64,6 +74,7 @@ void pn_tls_facts_fill(struct pn_tls_facts *ret, const struct pn_tls_conn *conn)
 	};
 	facts_set_suite(ret, SSL_get_current_cipher(ssl));
 	(void)snprintf(ret->group, sizeof(ret->group), "%s", group_name(SSL_get_curve_id(ssl)));
+	facts_set_signature(ret, conn);
 	/* What is no host name does not belong into logs as one. */
 	if (sni && !pn_tls_name_normalize(ret->sni, sni, strlen(sni)))
 		ret->sni[0] = '\0';

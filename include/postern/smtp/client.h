@@ -4,10 +4,10 @@
  * and the load generator.
  *
  * The owner feeds octets with pn_smtp_client_step(), sends what is in `out`, and acts on events.
- * One transaction at a time; MAIL, RCPT and DATA (or BDAT) go out in one write when the server
- * offers PIPELINING (RFC 2920), with CHUNKING the body may follow at once. Replies are parsed
- * strictly and bounded: a server that talks nonsense, too much, or out of turn ends in EV_FAILED.
- * One thread.
+ * MAIL, RCPT and DATA (or BDAT) go out in one write when the server offers PIPELINING (RFC 2920),
+ * with CHUNKING the body may follow at once. The next transaction may begin behind the last octet of
+ * the one before (pn_smtp_client_may_begin). Replies are parsed strictly and bounded: a server that
+ * talks nonsense, too much, or out of turn ends in EV_FAILED. One thread.
  *
  * Call step() after every arrival of octets, and once (with an empty `in`) after begin() and
  * body_end(): events may be due without any octets, such as EV_BODY for a pipelined BDAT. Keep
@@ -37,16 +37,35 @@ enum pn_smtp_client_tls {
 	PN_CLIENT_TLS_REQUIRED,      /* STARTTLS or fail */
 };
 
+enum pn_smtp_client_auth {
+	PN_CLIENT_AUTH_ANY, /* PLAIN, else LOGIN (RFC 4954) */
+	PN_CLIENT_AUTH_PLAIN,
+	PN_CLIENT_AUTH_LOGIN,
+	PN_CLIENT_AUTH_SASL, /* the owner's, in settings.sasl */
+};
+
+/* A SASL mechanism that the owner brings. Messages are the octets themselves, without base64. */
+struct pn_smtp_client_sasl {
+	const char *mechanism; /* e.g. "SCRAM-SHA-256" */
+	/* Appends the answer to a challenge (NULL: the initial response) to `response`, which holds
+	 * up to 1024 octets and is wiped. 0, or -errno when the server is not to be believed: the session fails. */
+	int (*respond)(void *arg, const struct pn_slice *challenge, struct pn_buf *response);
+	void *arg;
+};
+
 struct pn_smtp_client_settings {
 	bool is_lmtp;
 	const char *helo_name;
 	enum pn_smtp_client_tls tls; /* STARTTLS; implicit TLS is the owner's business (is_tls) */
-	const char *auth_user;       /* NULL: no AUTH. PLAIN, else LOGIN (RFC 4954) */
+	const char *auth_user;       /* NULL: no AUTH */
 	const char *auth_password;
-	bool auth_without_tls;         /* else AUTH without TLS is EV_FAILED */
-	bool is_chunking_used;         /* BDAT when offered */
-	uint32_t reply_line_max_bytes; /* 0: default 4096; RFC 5321 4.5.3.1.5 says 512 */
-	uint32_t reply_lines_max;      /* of one reply; 0: default 128 */
+	enum pn_smtp_client_auth auth;
+	const struct pn_smtp_client_sasl *sasl; /* for PN_CLIENT_AUTH_SASL */
+	bool auth_without_tls;                  /* else AUTH without TLS is EV_FAILED */
+	bool is_chunking_used;                  /* BDAT when offered */
+	bool is_lockstep;                       /* one command at a time, whatever is offered */
+	uint32_t reply_line_max_bytes;          /* 0: default 4096; RFC 5321 4.5.3.1.5 says 512 */
+	uint32_t reply_lines_max;               /* of one reply; 0: default 128 */
 };
 
 /* Capabilities learned from EHLO (after TLS and AUTH). */
@@ -60,6 +79,7 @@ struct pn_smtp_client_settings {
 #define PN_CAP_STARTTLS            128u
 #define PN_CAP_AUTH_PLAIN          256u
 #define PN_CAP_AUTH_LOGIN          512u
+#define PN_CAP_AUTH_SASL           1024u /* the mechanism of settings.sasl */
 
 struct pn_smtp_reply_info {
 	uint16_t code;        /* 0: none; lost connection, nonsense, or our own reason (text) */
@@ -97,6 +117,7 @@ struct pn_smtp_transaction {
 	bool has_8bit;                       /* BODY=8BITMIME is needed */
 	bool needs_smtputf8;
 	bool is_dsn_dropped; /* out: no DSN there, no parameters sent (RFC 3461 5.2.2) */
+	bool is_in_doubt;    /* out, at EV_FAILED: it was sent whole and not answered */
 };
 
 enum pn_smtp_client_status { PN_CLIENT_AGAIN, PN_CLIENT_EVENT };
@@ -107,10 +128,10 @@ enum pn_smtp_client_event {
 	PN_CLIENT_EV_READY,
 	/* Send the content: body()..., body_end(). */
 	PN_CLIENT_EV_BODY,
-	/* Transaction decided for every recipient; session is ready for the next. */
+	/* The oldest transaction is decided for every recipient; another may begin. */
 	PN_CLIENT_EV_DONE,
 	/*
-	 * The session is of no more use; failure() says why. A running transaction's open
+	 * The session is of no more use; failure() says why. The running transactions' open
 	 * recipients have their result set to the failure (code 0 or 421: treat as 4yz, RFC 5321
 	 * 3.8; a server that refuses the content before its end leaves its own code). Said once.
 	 */
@@ -131,8 +152,16 @@ enum pn_smtp_client_status pn_smtp_client_step(struct pn_smtp_client *c, struct 
 					       struct pn_buf *out) PN_MUST_CHECK;
 /* The handshake is done: says EHLO again (RFC 3207 4.2). */
 void pn_smtp_client_tls_started(struct pn_smtp_client *c, struct pn_buf *out);
+/* How many transactions may wait for their replies, the one being sent included. */
+#define PN_SMTP_CLIENT_AHEAD_MAX 16
 /*
- * Starts a transaction (after READY or DONE); borrows t until DONE or FAILED. Returns 0, or
+ * Whether begin() may be called: the session is ready, or it is sending nothing, the server offers
+ * PIPELINING, and fewer than PN_SMTP_CLIENT_AHEAD_MAX transactions are open. EV_DONE comes for each
+ * of them, in their order.
+ */
+bool pn_smtp_client_may_begin(const struct pn_smtp_client *c);
+/*
+ * Starts a transaction (see may_begin); borrows t until DONE or FAILED. Returns 0, or
  * -EPROTONOSUPPORT with every result set when the server lacks what the message needs: 8BITMIME
  * (554 5.6.3) or SMTPUTF8 (553 5.6.7); or over its SIZE (552 5.3.4); or an address or parameter has
  * an octet that no command may carry (553 5.1.3). Stage is EHLO then: the code is ours, no server
@@ -164,7 +193,7 @@ const struct pn_smtp_reply_info *pn_smtp_client_failure(const struct pn_smtp_cli
 enum pn_smtp_stage pn_smtp_client_stage(const struct pn_smtp_client *c);
 uint32_t pn_smtp_client_caps(const struct pn_smtp_client *c);
 /*
- * The final dot (or LAST chunk) went out and its reply has not come: losing the connection now may
+ * A final dot (or LAST chunk) went out and its reply has not come: losing the connection now may
  * mean a duplicate. Keeps its answer after EV_FAILED and lost().
  */
 bool pn_smtp_client_is_in_doubt(const struct pn_smtp_client *c);

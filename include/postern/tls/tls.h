@@ -50,7 +50,9 @@ struct pn_tls_facts {
 	char sni[256];       /* lower case, or "" */
 	bool is_sni_unknown; /* server side: sni is a name that no certificate has (log it) */
 	bool is_resumed;
-	bool is_verified;     /* client side: the peer's certificate matched the configured name */
+	bool is_verified; /* client side: the peer's certificate matched the configured name */
+	/* client side: how the server signed, e.g. ecdsa_secp256r1_sha256; "" when resumed */
+	char signature[32];
 	uint8_t exporter[32]; /* tls-exporter channel binding (RFC 9266), for 1.3 */
 	bool has_exporter;
 };
@@ -84,16 +86,28 @@ size_t pn_tls_server_certificate_count(const struct pn_tls_server *s);
 void pn_tls_server_certificate_info(const struct pn_tls_server *s, size_t index,
 				    struct pn_tls_certificate_info *ret);
 
+enum pn_tls_key_wish { PN_TLS_WANT_ANY_KEY, PN_TLS_WANT_ECDSA, PN_TLS_WANT_RSA };
+
 struct pn_tls_client_settings {
 	struct pn_slice ca_pem; /* trusted roots; empty: no verification possible */
 	const char *ca_path;    /* for messages */
 	/* Fail the handshake when the certificate does not match `name` (RFC 7817). */
 	bool is_verify_required;
+	/* Narrower than the policy (for measurements); zeroed: all that the policy has. */
+	uint16_t version;              /* 0x0303 or 0x0304 alone */
+	enum pn_tls_key_wish key_wish; /* signature algorithms of this kind of key alone */
+	const char *groups;            /* "x25519:secp256r1:secp384r1", most wanted first */
+	/* Tickets kept for pn_tls_conn_resume(), the oldest go first; 0: none. With it the client
+	 * and its connections belong to one thread, and all of them reach the same server. */
+	uint32_t sessions_max;
 };
 struct pn_tls_client *pn_tls_client_new(const struct pn_tls_client_settings *settings,
 					struct pn_error *err);
 struct pn_tls_client *pn_tls_client_ref(struct pn_tls_client *c);
 void pn_tls_client_unref(struct pn_tls_client *c);
+
+/* Tickets kept now. */
+size_t pn_tls_client_session_count(const struct pn_tls_client *c);
 
 /* A server-side or client-side handshake; NULL when out of memory. `name` is the configured host
  * name (A-labels; SNI and reference identity), or an address literal (then matched against
@@ -101,6 +115,10 @@ void pn_tls_client_unref(struct pn_tls_client *c);
  * s or c. */
 struct pn_tls_conn *pn_tls_conn_new_server(struct pn_tls_server *s);
 struct pn_tls_conn *pn_tls_conn_new_client(struct pn_tls_client *c, const char *name);
+/* Before the first pn_tls_handshake(): offers the oldest ticket that an earlier connection of this
+ * client got. One of TLS 1.3 is used once (RFC 8446 C.4), except the last one that is left; one of
+ * TLS 1.2 again and again. False: there is none. Facts say whether the server took it. */
+bool pn_tls_conn_resume(struct pn_tls_conn *conn);
 /* Takes conn; NULL is fine. Also right after pn_tls_conn_finish (which leaves it hollow). */
 void pn_tls_conn_free(struct pn_tls_conn *conn);
 

@@ -32,6 +32,9 @@ struct player {
 	struct pn_smtp_transaction t;
 	const struct pn_recipient *recipients[SCRIPT_RECIPIENTS_MAX];
 	struct pn_smtp_rcpt_result results[SCRIPT_RECIPIENTS_MAX];
+	struct pn_smtp_transaction ahead[SCRIPT_AHEAD_MAX];
+	struct pn_smtp_rcpt_result ahead_results[SCRIPT_AHEAD_MAX][SCRIPT_RECIPIENTS_MAX];
+	size_t ahead_count;
 	struct pn_arena arena;
 	struct pn_buf in, out;
 	bool has_event;
@@ -118,6 +121,16 @@ static void send_body(struct player *p, const char *text)
 	}
 }
 
+static void begin_ahead(struct player *p)
+{
+	struct pn_smtp_transaction *t = &p->ahead[p->ahead_count];
+
+	assert_true(p->ahead_count < SCRIPT_AHEAD_MAX && pn_smtp_client_may_begin(p->client));
+	*t = p->t;
+	t->results = p->ahead_results[p->ahead_count++];
+	assert_int_equal(pn_smtp_client_begin(p->client, t, &p->out), 0);
+}
+
 static void play_step(struct player *p, const char *step)
 {
 	if (step[1] == ':' && step[0] == 'S') {
@@ -131,6 +144,10 @@ static void play_step(struct player *p, const char *step)
 	} else if (strcmp(step, "G") == 0) {
 		assert_int_equal(pn_smtp_client_begin(p->client, &p->t, &p->out),
 				 p->script->begin_rc);
+	} else if (strcmp(step, "G+") == 0) {
+		begin_ahead(p);
+	} else if (strcmp(step, "!G") == 0) {
+		assert_false(pn_smtp_client_may_begin(p->client));
 	} else if (strcmp(step, "END") == 0) {
 		assert_int_equal(pn_smtp_client_body_end(p->client, &p->out), 0);
 	} else if (strcmp(step, "T") == 0) {
@@ -148,19 +165,33 @@ static void play_step(struct player *p, const char *step)
 	}
 }
 
-static void check_results(struct player *p)
+static size_t print_results(const struct pn_smtp_transaction *t, char *out, size_t size)
 {
-	char got[1024] = "";
 	size_t len = 0;
 
-	for (uint32_t i = 0; i < p->t.recipient_count; i++) {
-		const struct pn_smtp_rcpt_result *r = &p->results[i];
+	for (uint32_t i = 0; i < t->recipient_count; i++) {
+		const struct pn_smtp_rcpt_result *r = &t->results[i];
 
-		len += (size_t)snprintf(got + len, sizeof(got) - len, "%s%s %u %u.%u.%u %.*s",
+		len += (size_t)snprintf(out + len, size - len, "%s%s %u %u.%u.%u %.*s",
 					i ? "|" : "", stage_names[r->stage], r->reply.code,
 					r->reply.enhanced[0], r->reply.enhanced[1],
 					r->reply.enhanced[2], (int)r->reply.text.len,
 					(const char *)r->reply.text.ptr);
+	}
+	return len;
+}
+
+static void check_results(struct player *p)
+{
+	char got[2048] = "";
+	size_t len = print_results(&p->t, got, sizeof(got));
+
+	for (size_t i = 0; i < p->ahead_count; i++) {
+		len += (size_t)snprintf(got + len, sizeof(got) - len, "%s / ",
+					i == 0 && p->t.is_in_doubt ? "?" : "");
+		len += print_results(&p->ahead[i], got + len, sizeof(got) - len);
+		len += (size_t)snprintf(got + len, sizeof(got) - len, "%s",
+					p->ahead[i].is_in_doubt ? "?" : "");
 	}
 	if (strcmp(got, p->script->results) != 0)
 		player_fail(p, "results:", got);

@@ -3,9 +3,9 @@
  * client_script.h - plays a written dialogue against the SMTP client: whole, octet by octet, and at
  * random cuts; all must go the same way.
  *
- * Steps: "S:line" the server says (CRLF added), "C:line" the client must say, "E:NAME" an event
- * must come, "G" begin the transaction, "B:text" a piece of content (\n stands for CRLF), "END" of
- * the content, "T" TLS has started, "Q" quit, "L" the connection is lost.
+ * Steps: "S:line" the server says (CRLF added), "C:line" the client must say, "E:NAME" an event must come, "G"
+ * begin the transaction, "G+" begin one more behind it, "!G" none may begin now, "B:text" a piece of content (\n
+ * stands for CRLF), "END" of the content, "T" TLS has started, "Q" quit, "L" the connection is lost.
  */
 #ifndef PN_TESTS_CLIENT_SCRIPT_H
 #define PN_TESTS_CLIENT_SCRIPT_H
@@ -14,6 +14,7 @@
 
 #define SCRIPT_STEPS_MAX      64
 #define SCRIPT_RECIPIENTS_MAX 4
+#define SCRIPT_AHEAD_MAX      3
 
 struct script {
 	const char *name;
@@ -24,7 +25,8 @@ struct script {
 	struct pn_recipient recipients[SCRIPT_RECIPIENTS_MAX]; /* up to the first without address */
 	const char *steps[SCRIPT_STEPS_MAX];
 	const char
-		*results; /* "STAGE code x.y.z text|..." after the last step; NULL: not looked at */
+		*results; /* "STAGE code x.y.z text|..." after the last step; NULL: not looked at.
+			     " / " between transactions; "?" behind one that is in doubt */
 	const char *failure; /* "STAGE code text" */
 	int begin_rc;
 	bool is_in_doubt;

@@ -120,6 +120,24 @@ static void test_starttls_follows_the_policy(void **state)
 		PN_ARRAY_SIZE(starttls_follows_the_policy_scripts));
 }
 
+/* Says "first", then each challenge back; "bad" is not to be believed. */
+static int respond(void *arg, const struct pn_slice *challenge, struct pn_buf *response)
+{
+	(void)arg;
+	if (challenge && pn_slice_eq(*challenge, PN_SLICE_LIT("bad")))
+		return -1;
+	return pn_buf_append_slice(response, challenge ? *challenge : PN_SLICE_LIT("first"));
+}
+
+static const struct pn_smtp_client_sasl sasl = { .mechanism = "X-TEST", .respond = respond };
+
+#define SASL_USER                                  \
+	.settings = { .auth_user = "u",            \
+		      .auth_password = "p",        \
+		      .auth = PN_CLIENT_AUTH_SASL, \
+		      .sasl = &sasl },             \
+	.is_tls = true
+
 #define AUTH_HELLO(mechanisms) \
 	"S:220 up", "C:EHLO me.example", "S:250-host", "S:250 AUTH " mechanisms
 #define USER .auth_user = "u", .auth_password = "p"
@@ -185,6 +203,27 @@ static const struct script auth_plain_else_login_scripts[] = {
 	  .settings = { USER },
 	  .steps = { AUTH_HELLO("LOGIN"), "C:AUTH LOGIN", "S:235 ok", "E:FAILED" },
 	  .failure = "AUTH 0 unexpected reply to AUTH" },
+	{ .name = "a mechanism of the owner's",
+	  SASL_USER,
+	  .steps = { AUTH_HELLO("PLAIN x-test"), "C:AUTH X-TEST Zmlyc3Q=", "S:334 YWJj", "C:YWJj",
+		     "S:334 ", "C:", "S:235 ok", "E:READY" } },
+	{ .name = "its server is not to be believed",
+	  SASL_USER,
+	  .steps = { AUTH_HELLO("X-TEST"), "C:AUTH X-TEST Zmlyc3Q=", "S:334 YmFk", "E:FAILED" },
+	  .failure = "AUTH 0 the server's part of the SASL exchange is wrong" },
+	{ .name = "its challenge is not base64",
+	  SASL_USER,
+	  .steps = { AUTH_HELLO("X-TEST"), "C:AUTH X-TEST Zmlyc3Q=", "S:334 ***", "E:FAILED" },
+	  .failure = "AUTH 0 the challenge is not base64" },
+	{ .name = "it is not offered",
+	  SASL_USER,
+	  .steps = { AUTH_HELLO("PLAIN LOGIN"), "E:FAILED" },
+	  .failure = "AUTH 0 the mechanism that is wanted for AUTH is not offered" },
+	{ .name = "LOGIN is wanted, PLAIN is offered too",
+	  .settings = { .auth_user = "u", .auth_password = "p", .auth = PN_CLIENT_AUTH_LOGIN },
+	  .is_tls = true,
+	  .steps = { AUTH_HELLO("PLAIN LOGIN"), "C:AUTH LOGIN", "S:334 x", "C:dQ==", "S:334 x",
+		     "C:cA==", "S:235 ok", "E:READY" } },
 	{ .name = "421",
 	  .is_tls = true,
 	  .settings = { USER },
