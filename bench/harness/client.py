@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""client.py - runs postern-bench against a server: which options it has, command lines, results with their server CPU."""
+"""client.py - runs postern-bench against a server: its options, command lines, results with their server CPU."""
 import json
 import re
 import subprocess
@@ -7,6 +7,9 @@ import sys
 
 from group import Window, memory_bytes
 from work import USER, Failed
+
+
+SINK_TIMEOUT_S = 300  # a server may take in faster than it delivers
 
 
 class Client:
@@ -39,7 +42,8 @@ class Client:
         if server.group.path and "--server-cgroup" in self.options(arguments[0]):
             words += ["--server-cgroup", server.group.path]
         if arguments[0] == "submit":
-            words += ["--from", USER, "--to", "somebody@example.net", "--sink-ids", self.work.ids, "--sink-timeout", 180]
+            words += ["--from", USER, "--to", "somebody@example.net", "--sink-ids", self.work.ids,
+                      "--sink-timeout", SINK_TIMEOUT_S]
         if arguments[0] != "handshake":
             words += ["--user", USER, "--password-file", self.work.password_file]
         if count:
@@ -48,8 +52,8 @@ class Client:
 
     def measure(self, server, arguments, codes=(0,), **kwargs):
         """
-        One run: its report, with "figure_us" (server CPU for an operation: the cgroup's, or the tree's where there is none), "window"
-        (what everything used meanwhile) and "memory_bytes" (of the server, at the end).
+        One run: its report, with "figure_us" (server CPU for an operation: the cgroup's, or the tree's where there is
+        none), "window" (what everything used meanwhile) and "memory_bytes" (of the server, at the end).
         """
         out = self.work.dir / "result.json"
         out.unlink(missing_ok=True)
@@ -64,20 +68,18 @@ class Client:
         result["window"] = used
         result["memory_bytes"] = memory_bytes(server.roots())
         operations = max(1, result.get("operations", 0))
-        result["figure_us"] = result["cgroup"]["cpu_us"] / operations if "cgroup" in result else used["server_us"] / operations
+        cpu_us = result["cgroup"]["cpu_us"] if "cgroup" in result else used["server_us"]
+        result["figure_us"] = cpu_us / operations
         return result
 
     def warm_up(self, server):
-        """The credential gets into the cache, the connections to the sink get made, every process that is wanted runs."""
+        """The credential gets into the cache, the connections to the sink get made, all processes run."""
         self.measure(server, ["submit"], count=200)
         self.measure(server, ["handshake"], count=200)
 
 
 def floors(tool, server_cpu, client_cpu, folder, is_quick):
-    """
-    What postern-bench limit measures, name -> us of CPU, and "append_p50_us": an append and fdatasync of its own. {} and a
-    reason where it cannot.
-    """
+    """What postern-bench limit measures, name -> us of CPU; {} and a reason where it cannot."""
     out = folder / "limit.json"
     r = subprocess.run([tool, "limit", "--help"], capture_output=True, text=True)
     if r.returncode != 0:

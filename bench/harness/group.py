@@ -92,7 +92,7 @@ def stray_threads(roots, cpus):
 
 
 class Group:
-    """Processes started with enter() as preexec_fn, and all that they start, belong to it. remove() ends what is left."""
+    """Processes started with enter() as preexec_fn, and what they start, belong to it. remove() ends what is left."""
 
     def __init__(self, name, cpus):
         self.cpus = set(cpus)
@@ -105,7 +105,9 @@ class Group:
             self.cpu_folder = self._make(controllers["cpuacct"], "cpuacct", leaf, "cpuacct.usage")
         elif unified:
             self.cpu_folder = self._make(unified, "", leaf, "cpu.stat")
-        cpuset = self._make(controllers["cpuset"], "cpuset", leaf, "cpuset.mems") if "cpuset" in controllers else self.cpu_folder
+        cpuset = self.cpu_folder
+        if "cpuset" in controllers:
+            cpuset = self._make(controllers["cpuset"], "cpuset", leaf, "cpuset.mems")
         self.has_cpuset = bool(cpuset) and self._confine(cpuset)
         if not self.cpu_folder:
             self.notes.append("no cgroup can be made here: server CPU is that of the process tree's clocks")
@@ -170,7 +172,7 @@ class Group:
 
 
 class Window:
-    """What everything used between the making of it and close(), in us of CPU; `rest` is what nobody of ours explains."""
+    """What everything used from the making of it to close(), in us of CPU; `rest` is what nobody of ours explains."""
 
     def __init__(self, group, roots, sink_pid):
         self.parts = lambda: (group.cpu_ns(roots), clock_ns(sink_pid), own_ns(), busy_ns())

@@ -2,8 +2,8 @@
 """
 idle.py - what a connection that is logged in and idle keeps in the server's memory.
 
-The slope between two numbers of connections, each taken when the memory has come to rest: what the server has taken once and for all, and what its allocator holds
-from earlier work, is in both.
+The slope between two numbers of connections, each taken when the memory has come to rest: what the server has taken
+once and for all, and what its allocator holds from earlier work, is in both.
 """
 import base64
 import contextlib
@@ -66,11 +66,13 @@ def measure(server, first, second):
     with contextlib.ExitStack() as stack:
         low = level(server, context, stack, held, first)
         high = level(server, context, stack, held, second)
-    return {"connections": [first, second], "memory_bytes": [low, high], "value": (high - low) / 1024 / (second - first)}
+    return {"connections": [first, second], "memory_bytes": [low, high],
+            "value": (high - low) / 1024 / (second - first)}
 
 
 def figure(rounds, goal=6):
     one = sorted(rounds, key=lambda r: r["value"])[len(rounds) // 2]
     low, high = (b / 1048576 for b in one["memory_bytes"])
     return {"value": one["value"], "goal": goal, "is_more_better": False,
-            "remark": f"PSS of all its processes: {low:.1f} MiB with {one['connections'][0]}, {high:.1f} MiB with {one['connections'][1]}"}
+            "remark": f"PSS of all its processes: {low:.1f} MiB with {one['connections'][0]}, "
+                      f"{high:.1f} MiB with {one['connections'][1]}"}

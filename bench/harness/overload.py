@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
 """
-overload.py - twice the rate that a server keeps up with: what still gets through, how the rest is told, and what memory that takes.
+overload.py - twice the rate that a server keeps up with: what still gets through, how the rest is told, what memory.
 
-The knee is found at constant rates, then the same arrivals come twice as fast, from more connections than the gateway takes handshakes
-at a time. What is accepted must arrive once, as always.
+The knee is found first, then messages come twice as fast, from more connections than the gateway takes handshakes at a
+time. What is accepted must arrive once, as always.
 """
 import statistics
 import threading
@@ -15,9 +15,10 @@ CONNECTIONS = 3000  # limits.handshakes_max is 2000
 
 def command(is_quick):
     sweep = ["--rate-sweep", "10-20", "--step", "0.5"] if is_quick else ["--rate-sweep", "200-25600", "--step", "3"]
-    return ["submit", "--size", "4K", "--messages-per-connection", "1", *sweep, "--p99-max-ms", "60000" if is_quick else "200",
-            "--overload", "2", "--arrivals", "poisson", "--duration", "1" if is_quick else "10", "--timeout", "60",
-            "--failures-max", "1000000", "--parallel", "64" if is_quick else str(CONNECTIONS)]
+    seconds, p99_ms, connections = ("1", "60000", "64") if is_quick else ("10", "200", str(CONNECTIONS))
+    return ["submit", "--size", "4K", "--messages-per-connection", "1", *sweep, "--p99-max-ms", p99_ms,
+            "--overload", "2", "--arrivals", "poisson", "--duration", seconds, "--timeout", "60", "--failures-max", "1000000",
+            "--parallel", connections]
 
 
 class Watch(threading.Thread):
@@ -77,7 +78,7 @@ def figure(rounds):
     run = one["run"]
     loop = run.get("open_loop", {})
     return {"value": statistics.median(r["value"] for r in rounds), "goal": 0.9, "is_more_better": True,
-            "remark": f"knee {one['knee_rate']}/s, {one['goodput']:.0f}/s at twice that; {refusals(run)}; never started by the client "
-                      f"{loop.get('dropped', 0) + loop.get('unstarted', 0)} of {loop.get('scheduled', 0)}; "
-                      f"{one['run']['figure_us']:.0f} us of server CPU an accepted message, sweep included; none lost; at most "
-                      f"{one['resident_bytes'] / 1048576:.0f} MiB, no limit exceeded"}
+            "remark": f"knee {one['knee_rate']}/s, {one['goodput']:.0f}/s at twice that; {refusals(run)}; "
+                      f"never started by the client {loop.get('dropped', 0) + loop.get('unstarted', 0)} of {loop.get('scheduled', 0)}; "
+                      f"{run['figure_us']:.0f} us of server CPU an accepted message; none lost; "
+                      f"at most {one['resident_bytes'] / 1048576:.0f} MiB, no limit exceeded"}

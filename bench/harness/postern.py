@@ -20,8 +20,8 @@ class Postern(Server):
     def write(self):
         service = "nobody" if os.geteuid() == 0 else ""
         users = self.dir / "users"
-        subprocess.run([self.binary, "user", "add", "-f", users, "--password-stdin", USER], check=True, input=PASSWORD + "\n",
-                       text=True, capture_output=True)
+        command = [self.binary, "user", "add", "-f", users, "--password-stdin", USER]
+        subprocess.run(command, check=True, input=PASSWORD + "\n", text=True, capture_output=True)
         if service:
             os.chown(users, 0, pwd.getpwnam(service).pw_gid)
         users.chmod(0o640)
@@ -71,7 +71,8 @@ upstream "sink" {{
         return self
 
     def status(self):
-        r = subprocess.run([self.binary, "status", "-s", self.control, "--json"], capture_output=True, text=True, timeout=60)
+        command = [self.binary, "status", "-s", self.control, "--json"]
+        r = subprocess.run(command, capture_output=True, text=True, timeout=60)
         if r.returncode != 0:
             raise Failed(f"postern status: {r.stderr}")
         return json.loads(r.stdout)

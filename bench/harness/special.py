@@ -33,7 +33,8 @@ def serial(client, server, count, cpu):
     """One connection, one message after the other; the disk is asked before and after."""
     lockstep = ["--pipelining", "no"] if "--pipelining" in client.options("submit") else []
     probe = [(is_reserved, probe_disk(server.dir, 4096, count, cpu, is_reserved)) for is_reserved in (False, True)]
-    result = client.measure(server, ["submit", "--size", "4K", "--messages-per-connection", str(count), *lockstep], count=count, parallel=1)
+    arguments = ["submit", "--size", "4K", "--messages-per-connection", str(count), *lockstep]
+    result = client.measure(server, arguments, count=count, parallel=1)
     probe += [(is_reserved, probe_disk(server.dir, 4096, count, cpu, is_reserved)) for is_reserved in (False, True)]
     bare, reserved = (statistics.mean(us for kind, us in probe if kind == wanted) for wanted in (False, True))
     return {"p50_us": result["latency_us"]["p50"], "p99_us": result["latency_us"]["p99"], "append_p50_us": bare,
@@ -44,8 +45,8 @@ def serial(client, server, count, cpu):
 def serial_figure(rounds):
     one = sorted(rounds, key=lambda r: r["value"])[len(rounds) // 2]
     return {"value": statistics.median(r["value"] for r in rounds), "goal": 1.5, "is_more_better": False,
-            "remark": f"250 in {one['p50_us']:.0f} us (p99 {one['p99_us']:.0f}), append and fdatasync in {one['append_p50_us']:.0f} us "
-                      f"({one['reserved_p50_us']:.0f} into reserved space)"}
+            "remark": f"250 in {one['p50_us']:.0f} us (p99 {one['p99_us']:.0f}), append and fdatasync in "
+                      f"{one['append_p50_us']:.0f} us ({one['reserved_p50_us']:.0f} into reserved space)"}
 
 
 def loops(client, one, two, count):
@@ -64,14 +65,15 @@ def loops(client, one, two, count):
 
 def loop_figures(rounds, can_rate):
     """
-    Two figures. The rate is only believed where the client has CPUs of its own; otherwise it is the client that is measured and the
-    capacity by server CPU stands.
+    Two figures. The rate is only believed where the client has a CPU of its own; otherwise it is the client that is
+    measured, and the capacity by server CPU stands.
     """
     worst = max(rounds, key=lambda r: r["evenness"])
     total = sum(sum(r["per_loop"].values()) for r in rounds)
     by = statistics.median(r["by_rate" if can_rate else "by_cpu"] for r in rounds)
     even = {"value": worst["evenness"], "goal": 1.15, "is_more_better": False,
-            "remark": f"worst of {len(rounds)} rounds, {total} connections: {' '.join(map(str, worst['per_loop'].values()))}"}
+            "remark": f"worst of {len(rounds)} rounds, {total} connections: "
+                      f"{' '.join(map(str, worst['per_loop'].values()))}"}
     gain = {"value": by, "goal": 1.9, "is_more_better": True, "remark": "by rate" if can_rate else
             "by server CPU for a handshake (the client shares a CPU with a loop; by rate "
             f"{statistics.median(r['by_rate'] for r in rounds):.2f})"}

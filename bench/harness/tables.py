@@ -27,8 +27,8 @@ def costs(rows, runs, floors):
     shown = [row for row in rows if runs.get(row.key)]
     if not shown:
         return []
-    head = (f"{'server CPU per operation, us':42} {'median':>8} {'goal':>6} {'floor':>7} {'to reach':>8} {'':8}{'rate/s':>7} "
-            f"{'client':>8} {'switches':>8} {'p50 ms':>8} {'p99 ms':>8}  rounds")
+    head = (f"{'server CPU per operation, us':42} {'median':>8} {'goal':>6} {'floor':>7} {'to reach':>8} {'':8}"
+            f"{'rate/s':>7} {'client':>8} {'switches':>8} {'p50 ms':>8} {'p99 ms':>8}  rounds")
     foot = (f"to reach: the goal, or {FLOOR_FACTOR} times the floor where that is more (-: no floor is measured); "
             "columns behind it: of the median round")
     return [head, *(cost_line(row, runs[row.key], floors) for row in shown), foot]
@@ -40,7 +40,8 @@ def specials(found):
         return []
     lines = [f"{'other figures':84} {'value':>8} {'goal':>8}"]
     for f in found:
-        lines.append(f"{f['name']:84} {f['value']:8.2f} {f['goal']:8.2f} {verdict(f['value'], f['goal'], f['is_more_better']):8} {f['remark']}")
+        word = verdict(f["value"], f["goal"], f["is_more_better"])
+        lines.append(f"{f['name']:84} {f['value']:8.2f} {f['goal']:8.2f} {word:8} {f['remark']}")
     return lines
 
 
@@ -51,9 +52,9 @@ def cross_check(runs):
         return []
     total = {key: sum(w[key] for w in windows) / 1e6 for key in windows[0]}
     share = 100 * total["rest_us"] / total["server_us"] if total["server_us"] else 0
-    return [f"cross-check: machine busy {total['machine_us']:.2f} s - client {total['client_us']:.2f} s - sink {total['sink_us']:.2f} s "
-            f"- server {total['server_us']:.2f} s = {total['rest_us']:.2f} s ({share:+.1f} % of the server's): other programs, interrupts, "
-            "clock ticks"]
+    return [f"cross-check: machine busy {total['machine_us']:.2f} s - client {total['client_us']:.2f} s - sink "
+            f"{total['sink_us']:.2f} s - server {total['server_us']:.2f} s = {total['rest_us']:.2f} s "
+            f"({share:+.1f} % of the server's): other programs, interrupts, clock ticks"]
 
 
 def peers(names, rows, runs, promises):

@@ -69,9 +69,10 @@ class Work:
         self.sink_port = 0
 
     def start(self):
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
-                        "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", self.key,
-                        "-out", self.chain], check=True, capture_output=True)
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
+                   "30", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout",
+                   self.key, "-out", self.chain]
+        subprocess.run(command, check=True, capture_output=True)
         self.password_file.write_text(PASSWORD + "\n")
         self.ids.touch()
         command = [self.tool, "sink", "--port", "0", "--ids-file", self.ids]
@@ -93,8 +94,8 @@ class Work:
 
 class Server:
     """
-    A server under measurement. A kind of server defines name, promise (what its 250 says), launch() (starts it, returns when it
-    listens), roots() (pids at the top of its trees), and description() (version and configuration).
+    A server under measurement. A kind of server defines name, promise (what its 250 says), launch() (starts it, returns
+    when it listens), roots() (pids at the top of its trees), and description() (version and configuration).
     """
 
     name = promise = ""

@@ -2,8 +2,9 @@
 """
 nginx.py - nginx's mail proxy in front of the sink: everything in a folder of its own.
 
-nginx itself answers the question whether a login is good, over a socket in that folder, from a table in memory. One worker, as the
-gateway has one loop; tickets instead of a session cache; connections and logins are logged, as those of the others are.
+nginx itself answers the question whether a login is good, over a socket in that folder, from a table in memory. One
+worker, as the gateway has one loop; tickets instead of a session cache; connections and logins are logged, as those of
+the others are.
 """
 import os
 import urllib.parse
@@ -81,8 +82,9 @@ class Nginx(Server):
 
     def launch(self):
         (self.dir / "temp").mkdir()
+        user = "user nobody nogroup;\n" if os.geteuid() == 0 else ""
         self.config.write_text(CONFIG.format(
-            module=MODULE, dir=self.dir, user="user nobody nogroup;\n" if os.geteuid() == 0 else "", chain=self.work.chain,
+            module=MODULE, dir=self.dir, user=user, chain=self.work.chain,
             key=self.work.key, tls=self.port_tls, starttls=self.port_starttls, sink=self.work.sink_port, user_text=USER,
             password_text=urllib.parse.quote(PASSWORD)))
         self.spawn("nginx", "-p", self.dir, "-c", self.config, "-e", self.dir / "error.log")

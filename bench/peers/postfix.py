@@ -2,9 +2,9 @@
 """
 postfix.py - Postfix as a submission server with Dovecot's auth service as its SASL: everything in a folder of its own.
 
-Tuned as an administrator of a busy submission server would: no postscreen, enough smtpd processes that live long, no name
-look-ups of clients, tables in memory, TLS tickets instead of a session cache, connections to the next hop kept, no pause of
-arrivals while there is a queue.
+Tuned as an administrator of a busy submission server would: no postscreen, enough smtpd processes that live long, no
+name look-ups of clients, tables in memory, TLS tickets instead of a session cache, connections to the next hop kept, no
+pause of arrivals while there is a queue.
 """
 import contextlib
 import os
@@ -89,26 +89,53 @@ class Postfix(Server):
 
     def settings(self):
         return {
-            "compatibility_level": "3.6", "queue_directory": self.queue, "data_directory": self.dir / "data",
-            "myhostname": "postfix.bench.invalid", "mydestination": "", "mynetworks": "127.0.0.0/8", "inet_interfaces": "127.0.0.1",
-            "inet_protocols": "ipv4", "alias_maps": "", "alias_database": "", "local_recipient_maps": "", "relay_domains": "",
-            "append_dot_mydomain": "no", "biff": "no", "maillog_file": self.mail_log, "maillog_file_prefixes": self.dir,
+            "compatibility_level": "3.6",
+            "queue_directory": self.queue,
+            "data_directory": self.dir / "data",
+            "myhostname": "postfix.bench.invalid",
+            "mydestination": "",
+            "mynetworks": "127.0.0.0/8",
+            "inet_interfaces": "127.0.0.1",
+            "inet_protocols": "ipv4",
+            "alias_maps": "",
+            "alias_database": "",
+            "local_recipient_maps": "",
+            "relay_domains": "",
+            "append_dot_mydomain": "no",
+            "biff": "no",
+            "maillog_file": self.mail_log,
+            "maillog_file_prefixes": self.dir,
             "message_size_limit": 52428800,
             # processes
-            "default_process_limit": PROCESSES, "max_use": 10000, "max_idle": "300s", "in_flow_delay": 0,
-            "smtpd_client_connection_count_limit": 0, "smtpd_peername_lookup": "no", "smtpd_client_event_limit_exceptions": "static:all",
+            "default_process_limit": PROCESSES,
+            "max_use": 10000,
+            "max_idle": "300s",
+            "in_flow_delay": 0,
+            "smtpd_client_connection_count_limit": 0,
+            "smtpd_peername_lookup": "no",
             # TLS
-            "smtpd_tls_chain_files": f"{self.work.key}, {self.work.chain}", "smtpd_tls_security_level": "encrypt",
-            "smtpd_tls_auth_only": "yes", "tls_eecdh_auto_curves": "X25519, prime256v1", "smtpd_tls_session_cache_database": "",
-            "smtpd_tls_received_header": "yes", "smtpd_tls_loglevel": 1,
+            "smtpd_tls_chain_files": f"{self.work.key}, {self.work.chain}",
+            "smtpd_tls_security_level": "encrypt",
+            "smtpd_tls_auth_only": "yes",
+            "tls_eecdh_auto_curves": "X25519, prime256v1",
+            "smtpd_tls_session_cache_database": "",
+            "smtpd_tls_received_header": "yes",
+            "smtpd_tls_loglevel": 1,
             # AUTH, and who may send what as whom
-            "smtpd_sasl_auth_enable": "yes", "smtpd_sasl_type": "dovecot", "smtpd_sasl_path": self.dir / "auth",
-            "smtpd_sasl_security_options": "noanonymous", "smtpd_relay_restrictions": "permit_sasl_authenticated, reject",
-            "smtpd_recipient_restrictions": "", "smtpd_sender_restrictions": "reject_sender_login_mismatch",
+            "smtpd_sasl_auth_enable": "yes",
+            "smtpd_sasl_type": "dovecot",
+            "smtpd_sasl_path": self.dir / "auth",
+            "smtpd_sasl_security_options": "noanonymous",
+            "smtpd_relay_restrictions": "permit_sasl_authenticated, reject",
+            "smtpd_recipient_restrictions": "",
+            "smtpd_sender_restrictions": "reject_sender_login_mismatch",
             "smtpd_sender_login_maps": f"inline:{{ {USER}={USER} }}",
             # the next hop
-            "relayhost": f"[127.0.0.1]:{self.work.sink_port}", "disable_dns_lookups": "yes", "smtp_tls_security_level": "none",
-            "smtp_connection_cache_destinations": f"[127.0.0.1]:{self.work.sink_port}", "smtp_connection_reuse_count_limit": 1000,
+            "relayhost": f"[127.0.0.1]:{self.work.sink_port}",
+            "disable_dns_lookups": "yes",
+            "smtp_tls_security_level": "none",
+            "smtp_connection_cache_destinations": f"[127.0.0.1]:{self.work.sink_port}",
+            "smtp_connection_reuse_count_limit": 1000,
             "default_destination_concurrency_limit": 20,
         }
 
@@ -121,8 +148,8 @@ class Postfix(Server):
         (self.conf / "master.cf").write_text(MASTER.format(tls=self.port_tls, starttls=self.port_starttls))
         (self.conf / "dovecot.conf").write_text(DOVECOT.format(dir=self.dir, pid=os.getpid()))
         # A cheap salted hash: what a login costs is Postfix's and Dovecot's work, not the hash's.
-        hashed = subprocess.run(["doveadm", "-c", self.conf / "dovecot.conf", "pw", "-s", "SSHA256", "-p", PASSWORD], check=True,
-                                capture_output=True, text=True).stdout.strip()
+        command = ["doveadm", "-c", self.conf / "dovecot.conf", "pw", "-s", "SSHA256", "-p", PASSWORD]
+        hashed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
         users = self.dir / "users"
         users.write_text(f"{USER}:{hashed}\n")
         os.chown(users, 0, pwd.getpwnam("dovecot").pw_gid)
@@ -154,8 +181,8 @@ class Postfix(Server):
         return [pid for pid in (self.master_pid(), *super().roots()) if pid]
 
     def log_tail(self):
-        return "".join(path.read_text(errors="replace")[-2000:] for path in (self.log, self.dir / "dovecot.log", self.mail_log)
-                       if path.exists())
+        logs = (self.log, self.dir / "dovecot.log", self.mail_log)
+        return "".join(path.read_text(errors="replace")[-2000:] for path in logs if path.exists())
 
     def stop(self):
         pid = self.master_pid() if self.is_started else None
@@ -166,5 +193,6 @@ class Postfix(Server):
         super().stop()
 
     def description(self):
-        return {"version": "Postfix " + output_of("postconf", "-h", "mail_version") + ", Dovecot " + output_of("dovecot", "--version"),
+        versions = output_of("postconf", "-h", "mail_version"), output_of("dovecot", "--version")
+        return {"version": "Postfix {}, Dovecot {}".format(*versions),
                 "files": {p.name: p.read_text() for p in self.conf.iterdir()}}

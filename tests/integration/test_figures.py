@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The scripts that measure: a short round of each row works, all is accounted for, and nothing that they started stays behind."""
+"""The scripts that measure: a short round of each row works, all is accounted for, nothing started stays behind."""
 import json
 import os
 import pathlib
@@ -17,8 +17,8 @@ def measure(program, folder, *options, code=0):
         raise Skip("needs two CPUs")
     out = folder / "out.json"
     cpus = sorted(os.sched_getaffinity(0))
-    command = [SOURCE / "bench" / program, "--bin", BIN, "--quick", "--scale", "0.005", "--parallel", "8", "--server-cpu", cpus[0],
-               "--client-cpu", cpus[1], "--dir", folder, "--json", out, *options]
+    command = [SOURCE / "bench" / program, "--bin", BIN, "--quick", "--scale", "0.005", "--parallel", "8",
+               "--server-cpu", cpus[0], "--client-cpu", cpus[1], "--dir", folder, "--json", out, *options]
     r = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=PATIENCE_S * 10)
     assert r.returncode == code, f"exit code {r.returncode}, expected {code}\n{r.stdout}{r.stderr}"
     check_nothing_left(folder)
@@ -77,7 +77,9 @@ def test_rows_can_be_chosen():
 
 def test_peers_that_are_installed():
     path = os.environ.get("PATH", "") + ":/usr/sbin"
-    installed = ["nginx"] if os.path.exists("/usr/lib/nginx/modules/ngx_mail_module.so") and shutil.which("nginx", path=path) else []
+    installed = []
+    if os.path.exists("/usr/lib/nginx/modules/ngx_mail_module.so") and shutil.which("nginx", path=path):
+        installed.append("nginx")
     if os.geteuid() == 0 and shutil.which("postfix", path=path) and shutil.which("dovecot", path=path):
         installed.append("postfix")
     if not installed:
