@@ -532,9 +532,28 @@ int pn_bench_conn_body(struct pn_bench_conn *conn, const struct pn_slice *pieces
 	return r;
 }
 
+void pn_bench_conn_idle(struct pn_bench_conn *conn)
+{
+	pn_loop_timer_cancel(conn->endpoint->loop, &conn->timer);
+	if (pn_buf_len(&conn->plain) == 0)
+		pn_buf_free(&conn->plain);
+	if (pn_buf_len(&conn->next) == 0)
+		pn_buf_free(&conn->next);
+	if (!conn->is_sending)
+		pn_buf_free(&conn->wire);
+}
+
+void pn_bench_conn_noop(struct pn_bench_conn *conn)
+{
+	pn_smtp_client_noop(conn->client, &conn->plain);
+	restart_timer(conn);
+	flush_later(conn);
+}
+
 void pn_bench_conn_quit(struct pn_bench_conn *conn)
 {
 	conn->is_over = true;
+	restart_timer(conn);
 	pn_smtp_client_quit(conn->client, &conn->plain);
 	flush_later(conn);
 }

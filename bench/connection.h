@@ -17,7 +17,7 @@ struct pn_bench_conn;
 
 enum pn_bench_conn_event {
 	PN_BENCH_CONN_GREETED, /* implicit TLS: the 220 has come (EHLO is prepared, not yet sent) */
-	PN_BENCH_CONN_READY,   /* EHLO, STARTTLS and AUTH are done: begin() */
+	PN_BENCH_CONN_READY,   /* EHLO, STARTTLS and AUTH are done, or NOOP: begin() */
 	PN_BENCH_CONN_BODY,    /* body() now, once, with the whole content */
 	PN_BENCH_CONN_DONE,    /* results are in the oldest transaction: begin() again, or quit() */
 	PN_BENCH_CONN_FAILED, /* `failure` says why, transactions whether in doubt; CLOSED follows */
@@ -100,6 +100,10 @@ int pn_bench_conn_begin(struct pn_bench_conn *conn, struct pn_smtp_transaction *
 /* The whole content, in pieces. 0 or -errno. */
 int pn_bench_conn_body(struct pn_bench_conn *conn, const struct pn_slice *pieces,
 		       size_t count) PN_MUST_CHECK;
+/* Ready and nothing to do: gives memory back, waits without a limit. */
+void pn_bench_conn_idle(struct pn_bench_conn *conn);
+/* READY comes again. */
+void pn_bench_conn_noop(struct pn_bench_conn *conn);
 /* QUIT, wait for the 221, close. */
 void pn_bench_conn_quit(struct pn_bench_conn *conn);
 /* close_notify and close. */

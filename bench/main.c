@@ -19,8 +19,11 @@ static const struct {
 	int (*main)(int argc, char **argv);
 	const char *summary;
 } commands[] = {
-	{ "handshake", pn_bench_handshake_main, "full TLS handshakes, on 465 or with STARTTLS" },
+	{ "handshake", pn_bench_handshake_main,
+	  "TLS handshakes, full or resumed, on 465 or with STARTTLS" },
 	{ "submit", pn_bench_submit_main, "log in and send messages; each is accounted for" },
+	{ "idle", pn_bench_idle_main,
+	  "hold logged-in connections and say what one costs in memory" },
 	{ "sink", pn_bench_sink_main, "a fast SMTP server that counts what arrives" },
 	{ "limit", pn_bench_limit_main, "what this machine could do at best" },
 	{ "micro", pn_bench_micro_main, "small pieces of the gateway in tight loops" },

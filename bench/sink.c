@@ -3,7 +3,8 @@
  * sink.c - the command that is the next hop of a measured gateway: takes everything, counts it,
  * and says at SIGTERM what came, as JSON on stdout.
  *
- * It can misbehave on purpose (--lose, --duplicate), so that the accounting of `submit` can itself be tested.
+ * It can misbehave as real servers do (--behave), and lie on purpose (--lose, --duplicate), so that the accounting of
+ * `submit` can itself be tested.
  */
 #include "sink.h"
 
@@ -28,8 +29,8 @@
 
 struct acceptor {
 	struct pn_bench_sink sink;
-	const char *address, *ids_path;
-	uint64_t port, cpu;
+	const char *address, *ids_path, *rules;
+	uint64_t port, cpu, seed;
 	int fd;
 	struct pn_op op;
 	bool is_stopping;
@@ -110,6 +111,10 @@ static int start(struct acceptor *a)
 		.cpu = a->cpu == UINT64_MAX ? -1 : (int)a->cpu,
 	};
 
+	if (!pn_bench_sink_rules_parse(&sink->rules, a->rules, a->seed, &err)) {
+		fprintf(stderr, "postern-bench sink: --behave: %s\n", err.text);
+		return -EINVAL;
+	}
 	pn_list_init(&sink->sessions);
 	pn_list_init(&sink->flush_list);
 	pn_buf_init(&sink->id_lines, ID_LINES_MAX_BYTES);
@@ -159,17 +164,38 @@ static void stop(struct acceptor *a)
 	pn_bench_id_set_free(&sink->ids);
 }
 
+/* How often each rule's action was taken, as {"rcpt:reject": 3}. */
+static json_t *behaved_json(const struct pn_bench_sink *s)
+{
+	json_t *o = json_object();
+	char name[32];
+
+	for (int stage = 0; stage < PN_BENCH_SINK_STAGE_COUNT; stage++) {
+		for (int action = 0; action < PN_BENCH_SINK_ACTION_COUNT; action++) {
+			uint64_t count = s->rules.done[stage][action];
+			(void)snprintf(
+				name, sizeof(name), "%s:%s",
+				pn_bench_sink_stage_name((enum pn_bench_sink_stage)stage),
+				pn_bench_sink_action_name((enum pn_bench_sink_action)action));
+			if (count > 0)
+				(void)json_object_set_new(o, name, json_integer((json_int_t)count));
+		}
+	}
+	return o;
+}
+
 static void print_summary(const struct acceptor *a)
 {
 	const struct pn_bench_sink *s = &a->sink;
 	json_t *o =
-		json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "port",
-			  (json_int_t)a->port, "connections", (json_int_t)s->connections,
+		json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+			  "port", (json_int_t)a->port, "connections", (json_int_t)s->connections,
 			  "messages", (json_int_t)s->messages, "unique_ids",
 			  (json_int_t)s->ids.count, "recipients", (json_int_t)s->recipients,
 			  "octets", (json_int_t)s->octets, "duplicates", (json_int_t)s->duplicates,
 			  "corrupt", (json_int_t)s->corrupt, "strangers", (json_int_t)s->strangers,
-			  "forgotten", (json_int_t)s->forgotten, "errors", (json_int_t)s->errors);
+			  "forgotten", (json_int_t)s->forgotten, "errors", (json_int_t)s->errors,
+			  "reports", (json_int_t)s->reports, "behaved", behaved_json(s));
 
 	if (o && json_dumpf(o, stdout, JSON_COMPACT) == 0)
 		putchar('\n');
@@ -187,6 +213,12 @@ static int parse(struct acceptor *a, int argc, char **argv)
 		  "append a line for each message of ours (for submit --sink-ids)" },
 		{ "chunking", NULL, PN_BENCH_FLAG, &a->sink.is_chunking_offered, 0, 0,
 		  "offer CHUNKING (BDAT)" },
+		{ "lmtp", NULL, PN_BENCH_FLAG, &a->sink.is_lmtp, 0, 0,
+		  "speak LMTP: a reply for each recipient" },
+		{ "behave", "RULES", PN_BENCH_TEXT, &a->rules, 0, 0,
+		  "STAGE:ACTION:WHEN,... with connect mail rcpt data dot; delay=MS defer reject "
+		  "hangup; N% or a pattern" },
+		{ "seed", "N", PN_BENCH_NUMBER, &a->seed, 1, UINT64_MAX - 1, "of the shares" },
 		{ "cpu", "N", PN_BENCH_NUMBER, &a->cpu, 0, 1023, "run on one CPU" },
 		{ "lose", "N", PN_BENCH_NUMBER, &a->sink.lose_count, 0, UINT32_MAX,
 		  "answer 250 to the first N messages and forget them" },
@@ -196,7 +228,8 @@ static int parse(struct acceptor *a, int argc, char **argv)
 	const struct pn_bench_option_group groups[] = { { "Options", rows, PN_ARRAY_SIZE(rows) } };
 
 	return pn_bench_options_parse(groups, PN_ARRAY_SIZE(groups),
-				      "A fast SMTP server that takes every message. Prints \"port "
+				      "A fast SMTP or LMTP server that takes every message, unless "
+				      "--behave says otherwise. Prints \"port "
 				      "N\" when it listens, and what came\n"
 				      "as JSON at SIGTERM or SIGINT.",
 				      argc, argv);
@@ -210,6 +243,7 @@ int pn_bench_sink_main(int argc, char **argv)
 
 	a.address = "127.0.0.1";
 	a.cpu = UINT64_MAX;
+	a.seed = 1;
 	r = parse(&a, argc, argv);
 	if (r != 0)
 		return r > 0 ? PN_BENCH_EXIT_OK : PN_BENCH_EXIT_USAGE;

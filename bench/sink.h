@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * sink.h - the parts of the sink: a fast SMTP server that takes everything and knows what it took.
+ * sink.h - the parts of the sink: a fast SMTP or LMTP server that takes everything, or misbehaves as it is told, and knows
+ * what it took.
  *
- * One thread, one loop. It speaks plain SMTP (PIPELINING, 8BITMIME, SMTPUTF8, SIZE, DSN, optionally
+ * One thread, one loop. It speaks plain SMTP or LMTP (PIPELINING, 8BITMIME, SMTPUTF8, SIZE, DSN, optionally
  * CHUNKING) to a relay that we trust: it is strict about line ends and bounded, but it is not a
  * server for the open network.
  */
@@ -14,8 +15,10 @@
 
 #include "id_set.h"
 #include "message.h"
+#include "sink_rules.h"
 
 #define PN_BENCH_SINK_HEADER_MAX 16384
+#define PN_BENCH_SINK_REPORT_MAX 65536
 #define PN_BENCH_SINK_LINE_MAX   4096
 
 struct pn_bench_sink {
@@ -23,10 +26,11 @@ struct pn_bench_sink {
 	/* options */
 	uint64_t lose_count;      /* answered 250 and forgotten */
 	uint64_t duplicate_count; /* counted twice, as if they had come twice */
-	bool is_chunking_offered;
+	bool is_chunking_offered, is_lmtp;
+	struct pn_bench_sink_rules rules;
 	/* what it knows */
 	uint64_t connections, messages, octets, recipients, strangers, corrupt, duplicates,
-		forgotten, errors;
+		forgotten, errors, reports;
 	struct pn_bench_id_set ids;
 	/* lines for the ids file, written in the batch hook before any reply of the batch leaves */
 	int ids_fd; /* -1: none */
@@ -40,7 +44,8 @@ struct pn_bench_sink {
 
 /* The content of one message while it comes. */
 struct pn_bench_content {
-	struct pn_buf header; /* until the empty line */
+	struct pn_buf header; /* until the empty line; of a report, all of it */
+	bool is_report;       /* its reverse-path is empty (RFC 3464 2) */
 	bool is_body;
 	bool is_broken; /* a header without end */
 	uint32_t crc32c;

@@ -11,13 +11,13 @@
 void pn_bench_content_init(struct pn_bench_content *c)
 {
 	memset(c, 0, sizeof(*c));
-	pn_buf_init(&c->header, PN_BENCH_SINK_HEADER_MAX);
+	pn_buf_init(&c->header, PN_BENCH_SINK_REPORT_MAX);
 }
 
 void pn_bench_content_reset(struct pn_bench_content *c)
 {
 	pn_buf_clear(&c->header);
-	c->is_body = c->is_broken = false;
+	c->is_body = c->is_broken = c->is_report = false;
 	c->crc32c = 0;
 	c->octets = 0;
 }
@@ -56,6 +56,13 @@ static struct pn_slice add_header(struct pn_bench_content *c, struct pn_slice ru
 void pn_bench_content_add(struct pn_bench_content *c, struct pn_slice run)
 {
 	c->octets += run.len;
+	if (c->is_report) {
+		/* What a report says about us stands in front. */
+		size_t room = PN_BENCH_SINK_REPORT_MAX - pn_buf_len(&c->header);
+		if (pn_buf_append(&c->header, run.ptr, pn_min_size(run.len, room)) != 0)
+			c->is_broken = true;
+		return;
+	}
 	if (!c->is_body && !c->is_broken)
 		run = add_header(c, run);
 	if (c->is_body && run.len > 0)
@@ -89,6 +96,41 @@ static void count_id(struct pn_bench_sink *sink, const struct pn_bench_id_line *
 	write_line(sink, l);
 }
 
+/* Adds the recipients that the report says failed (RFC 3464 2.3). */
+static void read_report(struct pn_slice text, struct pn_bench_id_line *l)
+{
+	static const char key[] = "\r\nFinal-Recipient: rfc822;", failed[] = "\r\nAction: failed";
+	const uint8_t *end = text.ptr + text.len;
+	const uint8_t *at = text.ptr;
+
+	while ((at = memmem(at, (size_t)(end - at), key, sizeof(key) - 1)) != NULL) {
+		at += sizeof(key) - 1;
+		const uint8_t *group_end = memmem(at, (size_t)(end - at), "\r\n\r\n", 4);
+		const uint8_t *line_end = memchr(at, '\r', (size_t)(end - at));
+		if (!group_end || !line_end)
+			return;
+		while (at < line_end && *at == ' ')
+			at++;
+		if (!memmem(at, (size_t)(group_end - at), failed, sizeof(failed) - 1))
+			continue;
+		l->recipient_count++;
+		l->recipient_sum += pn_bench_recipient_sum(pn_slice(at, (size_t)(line_end - at)));
+	}
+}
+
+static void report_end(struct pn_bench_content *c, struct pn_bench_sink *sink)
+{
+	struct pn_bench_id_line l = { .status = 'b' };
+	uint32_t crc32c;
+
+	sink->reports++;
+	if (!pn_bench_message_parse(pn_buf_slice(&c->header), &l.id, &crc32c))
+		return;
+	read_report(pn_buf_slice(&c->header), &l);
+	if (l.recipient_count > 0)
+		write_line(sink, &l);
+}
+
 void pn_bench_content_end(struct pn_bench_content *c, struct pn_bench_sink *sink, bool is_dirty,
 			  uint16_t recipient_count, uint32_t recipient_sum)
 {
@@ -97,7 +139,9 @@ void pn_bench_content_end(struct pn_bench_content *c, struct pn_bench_sink *sink
 	uint32_t crc32c;
 
 	sink->octets += c->octets;
-	if (sink->forgotten < sink->lose_count) {
+	if (c->is_report) {
+		report_end(c, sink);
+	} else if (sink->forgotten < sink->lose_count) {
 		sink->forgotten++;
 	} else if (pn_bench_message_parse(pn_buf_slice(&c->header), &l.id, &crc32c)) {
 		l.status = !is_dirty && c->is_body && crc32c == c->crc32c ? '+' : '!';

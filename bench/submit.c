@@ -168,34 +168,15 @@ static int read_users(struct pn_bench_submit *s)
 	return s->user ? pn_bench_users_one(&s->users, s->user, s->password_path) : 0;
 }
 
-static int choose_auth(struct pn_bench_submit *s)
-{
-	static const struct {
-		const char *name;
-		enum pn_smtp_client_auth auth;
-	} table[] = {
-		{ "any", PN_CLIENT_AUTH_ANY },
-		{ "plain", PN_CLIENT_AUTH_PLAIN },
-		{ "login", PN_CLIENT_AUTH_LOGIN },
-		{ "scram-sha-256", PN_CLIENT_AUTH_SASL },
-	};
-
-	for (size_t i = 0; i < PN_ARRAY_SIZE(table); i++) {
-		if (strcmp(s->auth, table[i].name) == 0) {
-			s->run.endpoint.client.auth = table[i].auth;
-			return 0;
-		}
-	}
-	return usage("--auth takes any, plain, login or scram-sha-256");
-}
-
 static int prepare(struct pn_bench_submit *s)
 {
 	size_t size_max = 0;
 	int r = check_options(s);
 
 	if (r == 0)
-		r = choose_auth(s);
+		r = pn_bench_auth_parse(s->auth, &s->run.endpoint.client.auth)
+			    ? 0
+			    : usage("--auth takes any, plain, login or scram-sha-256");
 	if (r == 0)
 		r = make_recipients(s);
 	if (r == 0)
@@ -245,7 +226,7 @@ static int parse(struct pn_bench_submit *s, int argc, char **argv)
 		  "messages of a connection on their way at a time, with PIPELINING" },
 		{ "chunking", NULL, PN_BENCH_FLAG, &s->is_chunking_used, 0, 0,
 		  "BDAT where the server offers CHUNKING" },
-		{ "resume-share", "PERCENT", PN_BENCH_NUMBER, &s->resume_share, 1, 100,
+		{ "resume-share", "PERCENT", PN_BENCH_NUMBER, &s->resume_share, 0, 100,
 		  "of the TLS sessions are resumed" },
 		{ "sink-ids", "FILE", PN_BENCH_TEXT, &s->sink_ids_path, 0, 0,
 		  "what the sink writes: all must arrive, once" },

@@ -97,3 +97,24 @@ struct pn_bench_user *pn_bench_users_take(struct pn_bench_users *u)
 {
 	return u->count > 0 ? &u->list[u->next++ % u->count] : NULL;
 }
+
+bool pn_bench_auth_parse(const char *text, enum pn_smtp_client_auth *ret)
+{
+	static const struct {
+		const char *name;
+		enum pn_smtp_client_auth auth;
+	} table[] = {
+		{ "any", PN_CLIENT_AUTH_ANY },
+		{ "plain", PN_CLIENT_AUTH_PLAIN },
+		{ "login", PN_CLIENT_AUTH_LOGIN },
+		{ "scram-sha-256", PN_CLIENT_AUTH_SASL },
+	};
+
+	for (size_t i = 0; i < PN_ARRAY_SIZE(table); i++) {
+		if (strcmp(text, table[i].name) == 0) {
+			*ret = table[i].auth;
+			return true;
+		}
+	}
+	return false;
+}

@@ -25,6 +25,8 @@ int pn_bench_users_one(struct pn_bench_users *u, const char *name,
 		       const char *password_path) PN_MUST_CHECK;
 int pn_bench_users_read(struct pn_bench_users *u, const char *path) PN_MUST_CHECK;
 void pn_bench_users_deinit(struct pn_bench_users *u);
+/* "any", "plain", "login" or "scram-sha-256". */
+bool pn_bench_auth_parse(const char *text, enum pn_smtp_client_auth *ret) PN_MUST_CHECK;
 /* The next one in turn; NULL: there is nobody. */
 struct pn_bench_user *pn_bench_users_take(struct pn_bench_users *u);
 

@@ -128,6 +128,16 @@ static void handle_reply(struct pn_smtp_client *c, struct pn_buf *out)
 		else
 			pn_client_fail_local(c, "reply out of turn");
 		return;
+	case CLIENT_NOOP:
+		if (reply.code == 421) {
+			c->phase = CLIENT_CLOSED;
+		} else if (reply.code >= 400) {
+			pn_client_fail(c, &reply);
+		} else {
+			c->phase = CLIENT_READY;
+			c->is_ready_due = true;
+		}
+		return;
 	case CLIENT_QUIT:
 		c->phase = CLIENT_CLOSED;
 		return;
@@ -223,6 +233,14 @@ void pn_smtp_client_quit(struct pn_smtp_client *c, struct pn_buf *out)
 	c->is_end_told = false;
 }
 
+void pn_smtp_client_noop(struct pn_smtp_client *c, struct pn_buf *out)
+{
+	if (c->phase != CLIENT_READY || pn_buf_append_str(out, "NOOP\r\n"))
+		return;
+	c->is_ready_due = false;
+	c->phase = CLIENT_NOOP;
+}
+
 /* ---- questions ---- */
 
 const struct pn_smtp_reply_info *pn_smtp_client_failure(const struct pn_smtp_client *c)
@@ -247,6 +265,7 @@ enum pn_smtp_stage pn_smtp_client_stage(const struct pn_smtp_client *c)
 	case CLIENT_EHLO:
 	case CLIENT_HELO:
 	case CLIENT_READY:
+	case CLIENT_NOOP:
 	case CLIENT_QUIT:
 	case CLIENT_CLOSED:
 		break;

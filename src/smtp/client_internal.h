@@ -51,6 +51,7 @@ enum client_phase {
 	CLIENT_TLS, /* the owner does the handshake */
 	CLIENT_AUTH,
 	CLIENT_READY,
+	CLIENT_NOOP,
 	CLIENT_TRANSACTION,
 	CLIENT_QUIT,
 	CLIENT_FAILED,

@@ -2,10 +2,11 @@
 """The load generator's ways to be many kinds of client: TLS offers, resumption, sizes, users, pipelining, open loop."""
 import json
 import pathlib
+import subprocess
 import tempfile
 
-from bench_support import Sink, bench, check_accounting, gateway, submit
-from harness import PATIENCE_S, USER, free_ports, make_certificate, run
+from bench_support import BENCH, Sink, bench, check_accounting, gateway, submit
+from harness import PASSWORD, PATIENCE_S, USER, free_ports, make_certificate, run
 
 
 def handshakes(g, *options, code=0, port=None):
@@ -61,7 +62,8 @@ def test_sizes_recipients_and_users():
                                (24, ("--size", "2K*3,40K*1", "--auth", "plain", "--chunking", "--recipients", 3,
                                      "--messages-per-connection", 6, "--resume-share", 50))):
             bench("submit", "--port", g.port_tls, "--users-file", users, "--to", "somebody@example.net",
-                  "--messages", count, "--sink-ids", sink.ids, "--parallel", 4, "--timeout", PATIENCE_S, "--json", report, *options)
+                  "--messages", count, "--sink-ids", sink.ids, "--parallel", 4, "--timeout", PATIENCE_S,
+"--json", report, *options)
             result = json.loads(report.read_text())
             check_accounting(result, sent=count, accepted=count, received=count, lost=0, duplicated=0, misdirected=0,
                              corrupt=0)
@@ -74,7 +76,8 @@ def test_wrong_password_with_scram_is_refused():
         secret = g.dir / "wrong"
         secret.write_text("not the password\n")
         r = bench("submit", "--port", g.port_tls, "--user", USER, "--password-file", secret, "--from", USER,
-                  "--to", USER, "--messages", 2, "--parallel", 1, "--auth", "scram-sha-256", "--timeout", PATIENCE_S, code=1)
+                  "--to", USER, "--messages", 2, "--parallel", 1, "--auth", "scram-sha-256", "--timeout",
+PATIENCE_S, code=1)
         assert "535" in r.stderr and "at AUTH" in r.stdout, r.stdout + r.stderr
 
 
@@ -151,6 +154,28 @@ def test_a_sweep_reports_its_steps_and_overload_counts_refusals():
         for w in holders[1:]:
             w.close()
         holders[0].close()
+
+
+def test_idle_connections_are_held_and_weighed():
+    with gateway(free_ports(1)[0]) as g:
+        secret = g.dir / "secret"
+        secret.write_text(PASSWORD + "\n")
+        report = g.dir / "idle.json"
+        arguments = ["idle", "--port", g.port_tls, "--user", USER, "--password-file", secret, "--parallel", 16,
+                     "--timeout", PATIENCE_S, "--json", report, "--server-pid", g.process.pid]
+        bench(*arguments, "--connections", 120, "--hold", 2, "--noop-interval", 1,
+              "--source-addresses", "127.0.3.1-127.0.3.3")
+        idle = json.loads(report.read_text())["idle"]
+        assert idle["wanted"] == idle["held"] == 120 and idle["lost"] == 0 and idle["noop_replies"] > 100, idle
+        assert idle["while_held"]["rss_bytes"] > 0 and "slab_bytes" in idle["machine_kernel_per_connection"], idle
+        clients = {line["client"] for line in g.log_lines("session") if line.get("user")}
+        assert clients == {"127.0.3.1", "127.0.3.2", "127.0.3.3"}, clients
+        # More than files may be open: so many as can be, and it is said.
+        r = subprocess.run(["sh", "-c", 'ulimit -n 100; exec "$@"', "sh", BENCH,
+                            *map(str, arguments), "--connections", "120", "--hold", "0"],
+                           capture_output=True, text=True, timeout=PATIENCE_S * 3)
+        assert r.returncode == 0 and "allows 36 connections" in r.stderr, r.stdout + r.stderr
+        assert json.loads(report.read_text())["idle"]["held"] == 36
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ enum pn_smtp_client_status { PN_CLIENT_AGAIN, PN_CLIENT_EVENT };
 enum pn_smtp_client_event {
 	/* 220 came: handshake now, then tls_started(). Octets behind the 220 are EV_FAILED. */
 	PN_CLIENT_EV_STARTTLS,
-	/* Session set up: begin() may be called. */
+	/* Session set up, or NOOP answered: begin() may be called. */
 	PN_CLIENT_EV_READY,
 	/* Send the content: body()..., body_end(). */
 	PN_CLIENT_EV_BODY,
@@ -189,6 +189,8 @@ void pn_smtp_client_lost(struct pn_smtp_client *c, const char *reason);
  * awaited); else does nothing.
  */
 void pn_smtp_client_quit(struct pn_smtp_client *c, struct pn_buf *out);
+/* Says NOOP when the session is ready (EV_READY when it is answered); else does nothing. */
+void pn_smtp_client_noop(struct pn_smtp_client *c, struct pn_buf *out);
 const struct pn_smtp_reply_info *pn_smtp_client_failure(const struct pn_smtp_client *c);
 enum pn_smtp_stage pn_smtp_client_stage(const struct pn_smtp_client *c);
 uint32_t pn_smtp_client_caps(const struct pn_smtp_client *c);

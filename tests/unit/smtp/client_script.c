@@ -154,6 +154,8 @@ static void play_step(struct player *p, const char *step)
 		pn_smtp_client_tls_started(p->client, &p->out);
 	} else if (strcmp(step, "Q") == 0) {
 		pn_smtp_client_quit(p->client, &p->out);
+	} else if (strcmp(step, "N") == 0) {
+		pn_smtp_client_noop(p->client, &p->out);
 	} else if (strcmp(step, "L") == 0) {
 		if (pn_buf_len(&p->in) != 0)
 			pump(p);

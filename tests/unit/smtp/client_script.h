@@ -5,7 +5,7 @@
  *
  * Steps: "S:line" the server says (CRLF added), "C:line" the client must say, "E:NAME" an event must come, "G"
  * begin the transaction, "G+" begin one more behind it, "!G" none may begin now, "B:text" a piece of content (\n
- * stands for CRLF), "END" of the content, "T" TLS has started, "Q" quit, "L" the connection is lost.
+ * stands for CRLF), "END" of the content, "T" TLS has started, "Q" quit, "N" noop, "L" the connection is lost.
  */
 #ifndef PN_TESTS_CLIENT_SCRIPT_H
 #define PN_TESTS_CLIENT_SCRIPT_H

@@ -120,6 +120,27 @@ static void test_starttls_follows_the_policy(void **state)
 		PN_ARRAY_SIZE(starttls_follows_the_policy_scripts));
 }
 
+#define READY_HELLO "S:220 up", "C:EHLO me.example", "S:250 host", "E:READY"
+
+static const struct script noop_keeps_the_session_scripts[] = {
+	{ .name = "answered",
+	  .steps = { READY_HELLO, "N", "C:NOOP", "N", "Q", "S:250 ok", "E:READY", "N", "C:NOOP",
+		     "S:250 ok", "E:READY", "Q", "C:QUIT", "S:221 bye", "E:CLOSED" } },
+	{ .name = "the server is going down",
+	  .steps = { READY_HELLO, "N", "C:NOOP", "S:421 4.3.2 down", "E:CLOSED" } },
+	{ .name = "refused",
+	  .steps = { READY_HELLO, "N", "C:NOOP", "S:500 what", "E:FAILED" },
+	  .failure = "EHLO 500 what" },
+	{ .name = "not while there is no session",
+	  .steps = { "N", "S:220 up", "N", "C:EHLO me.example", "S:250 host", "E:READY" } },
+};
+
+static void test_noop_keeps_the_session(void **state)
+{
+	(void)state;
+	run_all(noop_keeps_the_session_scripts, PN_ARRAY_SIZE(noop_keeps_the_session_scripts));
+}
+
 /* Says "first", then each challenge back; "bad" is not to be believed. */
 static int respond(void *arg, const struct pn_slice *challenge, struct pn_buf *response)
 {
@@ -399,6 +420,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_session_is_set_up),
 		cmocka_unit_test(test_starttls_follows_the_policy),
+		cmocka_unit_test(test_noop_keeps_the_session),
 		cmocka_unit_test(test_auth_plain_else_login),
 		cmocka_unit_test(test_long_auth_plain_goes_in_two_lines),
 		cmocka_unit_test(test_parameters_go_only_to_servers_that_offer_them),
