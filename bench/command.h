@@ -20,5 +20,6 @@ int pn_bench_sink_main(int argc, char **argv);
 int pn_bench_limit_main(int argc, char **argv);
 int pn_bench_micro_main(int argc, char **argv);
 int pn_bench_compare_main(int argc, char **argv);
+int pn_bench_report_main(int argc, char **argv);
 
 #endif

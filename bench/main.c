@@ -28,6 +28,7 @@ static const struct {
 	{ "limit", pn_bench_limit_main, "what this machine could do at best" },
 	{ "micro", pn_bench_micro_main, "small pieces of the gateway in tight loops" },
 	{ "compare", pn_bench_compare_main, "what changed between two results, and the noise" },
+	{ "report", pn_bench_report_main, "results as one HTML page" },
 };
 
 static void print_help(FILE *out)

@@ -14,6 +14,7 @@
 #include "command.h"
 #include "measure.h"
 #include "options.h"
+#include "results.h"
 
 #define RESULTS_MAX      32u
 #define ROUNDS           5u
@@ -228,6 +229,16 @@ static int parse(struct limit *l, int argc, char **argv)
 	return r;
 }
 
+/* Known before minutes of measuring. */
+static bool is_readable(const char *figures_path)
+{
+	struct pn_bench_results figures = { 0 };
+	int r = pn_bench_results_load(&figures, figures_path);
+
+	pn_bench_results_free(&figures);
+	return r == 0;
+}
+
 int pn_bench_limit_main(int argc, char **argv)
 {
 	struct limit l = { 0 };
@@ -236,6 +247,8 @@ int pn_bench_limit_main(int argc, char **argv)
 
 	if (r != 0)
 		return r > 0 ? PN_BENCH_EXIT_OK : PN_BENCH_EXIT_USAGE;
+	if (l.figures_path && !is_readable(l.figures_path))
+		return PN_BENCH_EXIT_USAGE;
 	l.results = calloc(RESULTS_MAX, sizeof(*l.results));
 	if (l.results)
 		collect_rows(&l);

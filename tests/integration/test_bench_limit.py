@@ -72,7 +72,7 @@ def test_figures_stand_beside_their_floors(folder):
     assert abs(gateway["shaken"]["floor_share"] - floors["handshake"] / 2e6) < 1e-9
     assert "shaken" in r.stdout
     figures.write_text("[1, 2")
-    bench("limit", "--quick", "--only", "open_aes128_4k", "--dir", folder, "--figures", figures, code=1)
+    bench("limit", "--quick", "--only", "open_aes128_4k", "--dir", folder, "--figures", figures, code=2)
 
 
 def test_limit_only_and_mistakes(folder):
