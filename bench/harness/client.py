@@ -9,6 +9,7 @@ from group import Window, memory_bytes
 from work import USER, Failed
 
 
+TIMEOUT_S = 120  # 64 clients of a process each share one CPU with whatever else runs
 SINK_TIMEOUT_S = 300  # a server may take in faster than it delivers
 
 
@@ -44,6 +45,7 @@ class Client:
         if arguments[0] == "submit":
             words += ["--from", USER, "--to", "somebody@example.net", "--sink-ids", self.work.ids,
                       "--sink-timeout", SINK_TIMEOUT_S]
+        words += ["--timeout", TIMEOUT_S] if "--timeout" not in arguments else []
         if arguments[0] != "handshake":
             words += ["--user", USER, "--password-file", self.work.password_file]
         if count:
