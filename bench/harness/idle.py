@@ -14,7 +14,8 @@ def measure(client, server, first):
     for count in counts:
         result = client.measure(server, ["idle", "--hold", str(HOLD_S)], count=count)
         memory.append(result["idle"]["while_held"]["pss_bytes"])
-    return {"connections": counts, "memory_bytes": memory, "value": (memory[1] - memory[0]) / 1024 / (counts[1] - first)}
+    slope = (memory[1] - memory[0]) / (counts[1] - counts[0])
+    return {"connections": counts, "memory_bytes": memory, "value": slope / 1024}
 
 
 def figure(rounds, goal=6):

@@ -17,8 +17,8 @@ def command(is_quick):
     sweep = ["--rate-sweep", "10-20", "--step", "0.5"] if is_quick else ["--rate-sweep", "200-25600", "--step", "3"]
     seconds, p99_ms, connections = ("1", "60000", "64") if is_quick else ("10", "200", str(CONNECTIONS))
     return ["submit", "--size", "4K", "--messages-per-connection", "1", *sweep, "--p99-max-ms", p99_ms,
-            "--overload", "2", "--arrivals", "poisson", "--duration", seconds, "--timeout", "60", "--failures-max", "1000000",
-            "--parallel", connections]
+            "--overload", "2", "--arrivals", "poisson", "--duration", seconds, "--timeout", "60",
+            "--failures-max", "1000000", "--parallel", connections]
 
 
 class Watch(threading.Thread):
@@ -77,8 +77,9 @@ def figure(rounds):
     one = sorted(rounds, key=lambda r: r["value"])[len(rounds) // 2]
     run = one["run"]
     loop = run.get("open_loop", {})
+    unstarted = loop.get("dropped", 0) + loop.get("unstarted", 0)
     return {"value": statistics.median(r["value"] for r in rounds), "goal": 0.9, "is_more_better": True,
             "remark": f"knee {one['knee_rate']}/s, {one['goodput']:.0f}/s at twice that; {refusals(run)}; "
-                      f"never started by the client {loop.get('dropped', 0) + loop.get('unstarted', 0)} of {loop.get('scheduled', 0)}; "
+                      f"never started by the client {unstarted} of {loop.get('scheduled', 0)}; "
                       f"{run['figure_us']:.0f} us of server CPU an accepted message; none lost; "
                       f"at most {one['resident_bytes'] / 1048576:.0f} MiB, no limit exceeded"}
