@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * sink.h - the parts of the sink: a fast SMTP or LMTP server that takes everything, or misbehaves as it is told, and knows
- * what it took.
+ * sink.h - the parts of the sink: a fast SMTP or LMTP server that takes everything, or misbehaves as it is told, and
+ * knows what it took.
  *
  * One thread, one loop. It speaks plain SMTP or LMTP (PIPELINING, 8BITMIME, SMTPUTF8, SIZE, DSN, optionally
  * CHUNKING) to a relay that we trust: it is strict about line ends and bounded, but it is not a

@@ -7,8 +7,8 @@
  *	data:hangup:1%               in the middle of the content
  *	dot:delay=200:100%           the reply to the content comes 200 ms later
  *
- * Stages: connect, mail, rcpt, data, dot. Actions: delay=MS, defer (4yz), reject (5yz), hangup. The first rule that applies
- * decides; a delay lets later ones be looked at. Pure; one thread.
+ * Stages: connect, mail, rcpt, data, dot. Actions: delay=MS, defer (4yz), reject (5yz), hangup. The first rule that
+ * applies decides; a delay lets later ones be looked at. Pure; one thread.
  */
 #ifndef PN_BENCH_SINK_RULES_H
 #define PN_BENCH_SINK_RULES_H
