@@ -3,7 +3,7 @@
  * results.h - reading back what postern-bench and the scripts over it have written as JSON.
  *
  * Three forms are understood: one run of a load command; "rows", each with "rounds" that are such runs
- * (run-first-figures and its like); and the rows of `limit` and `micro`. Each becomes rows of rounds. A file is
+ * (run-figures and its like); and the rows of `limit` and `micro`. Each becomes rows of rounds. A file is
  * untrusted input: every key may be missing or of another type.
  */
 #ifndef PN_BENCH_RESULTS_H

@@ -62,6 +62,17 @@ def until(condition, what, seconds=None, every=0.05):
         time.sleep(every)
 
 
+@contextlib.contextmanager
+def scratch_folder():
+    """A folder for one test; other users may look into it."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="pn-it-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def need(*programs):
     for program in programs:
         if not shutil.which(program):

@@ -30,7 +30,7 @@ def bench(*arguments, code=0):
 
 
 def figures_of(rows):
-    """As run-first-figures writes them; only what the comparison with floors reads."""
+    """As run-figures writes them; only what the comparison with floors reads."""
     return {"rows": [{"name": name, "goal_us": 1, "rounds": [
         {"command": command, "operations": operations, "connections": connections, "tls": {"resumed": resumed},
          "server": {"cpu_us_per_operation": cpu}} for cpu in cpus]}

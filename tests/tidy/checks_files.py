@@ -139,10 +139,17 @@ def is_built(tree, path):
                if not path.endswith(".c") or p.endswith(".cmake"))
 
 
+def is_python(tree, path):
+    if "." in os.path.basename(path):
+        return path.endswith(".py")
+    return tree.text(path).startswith("#!/usr/bin/env python3")
+
+
 def is_used_script(tree, path):
     module = os.path.basename(path)[:-3]
     imported = re.compile(rf"^\s*(?:import|from)\s+[\w, ]*\b{module}\b", re.M)
-    return is_built(tree, path) or any(imported.search(tree.text(p)) for p in tree.matching((), (".py",)) if p != path)
+    scripts = (p for p in tree.paths if p != path and is_python(tree, p))
+    return is_built(tree, path) or any(imported.search(tree.text(p)) for p in scripts)
 
 
 def check_dead(tree, _build):
