@@ -46,6 +46,20 @@ void pn_buf_wipe(struct pn_buf *b)
 	release(b, true);
 }
 
+bool pn_buf_swap(struct pn_buf *a, struct pn_buf *b)
+{
+	if (a->cap > b->max || b->cap > a->max || a->is_secret != b->is_secret)
+		return false;
+	struct pn_buf old = *a;
+	size_t b_max = b->max;
+
+	*a = *b;
+	a->max = old.max;
+	*b = old;
+	b->max = b_max;
+	return true;
+}
+
 static void compact(struct pn_buf *b)
 {
 	size_t len = pn_buf_len(b);

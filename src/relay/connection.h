@@ -81,6 +81,9 @@ bool pn_conn_is_used(const struct pn_conn *conn);
 /* Begins job's transaction (BUSY). As pn_smtp_client_begin: 0, or -errno and nothing was sent. Whatever is due
  * without input happens inside: the job may have its results, or have lost the connection, on return. */
 int pn_conn_begin(struct pn_conn *conn, struct pn_job *job) PN_MUST_CHECK;
+/* Makes room for content of that size once instead of piece by piece; of a large one only for what is sent at a
+ * time. */
+void pn_conn_body_expect(struct pn_conn *conn, uint64_t size_bytes);
 /* Content of the transaction; as pn_smtp_client_body and _body_end. */
 int pn_conn_body(struct pn_conn *conn, struct pn_slice content) PN_MUST_CHECK;
 int pn_conn_body_end(struct pn_conn *conn) PN_MUST_CHECK;

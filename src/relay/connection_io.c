@@ -16,6 +16,8 @@
 
 #define CONN_SEAL_CHUNK_BYTES 65536u
 #define CONN_SEALED_HIGH_BYTES 131072u
+/* Content up to this size comes from memory all at once (pn_conn_body_expect). */
+#define CONN_BODY_WHOLE_BYTES 139264u
 
 static void conn_drive(struct pn_conn *conn, struct pn_slice in);
 static void conn_receive(struct pn_conn *conn, uint8_t *data, size_t len);
@@ -249,6 +251,13 @@ void pn_conn_connected(struct pn_conn *conn)
 
 /* ---- out ---- */
 
+void pn_conn_body_expect(struct pn_conn *conn, uint64_t size_bytes)
+{
+	/* A little more, for doubled dots. Without memory it grows piece by piece, or fails there. */
+	uint64_t want = size_bytes + size_bytes / 64 + 64;
+	(void)!pn_buf_reserve(&conn->plain, (size_t)(want <= CONN_BODY_WHOLE_BYTES ? want : CONN_SEAL_CHUNK_BYTES));
+}
+
 int pn_conn_body(struct pn_conn *conn, struct pn_slice content)
 {
 	PN_ASSERT(conn->state == PN_CONN_BUSY);
@@ -275,10 +284,8 @@ static bool conn_seal(struct pn_conn *conn)
 	if (conn->state == PN_CONN_HANDSHAKE || !conn->record)
 		return true;
 	while (pn_buf_len(&conn->plain) > 0 && pn_buf_len(&conn->next) < CONN_SEALED_HIGH_BYTES) {
-		size_t len = pn_min_size(pn_buf_len(&conn->plain), CONN_SEAL_CHUNK_BYTES);
-		if (pn_record_seal(conn->record, pn_slice(pn_buf_ptr(&conn->plain), len), &conn->next) != PN_RECORD_OK)
+		if (pn_record_seal_buf(conn->record, &conn->plain, CONN_SEAL_CHUNK_BYTES, &conn->next) != PN_RECORD_OK)
 			return false;
-		pn_buf_consume(&conn->plain, len);
 	}
 	return true;
 }

@@ -307,6 +307,7 @@ void pn_part_body(struct pn_job *job)
 	job->is_content_end = false;
 	job->piece = PN_SLICE_NULL;
 	pn_spool_reader_rewind(job->reader, false);
+	pn_conn_body_expect(job->conn, job->message->size_bytes);
 	part_pump(job);
 }
 

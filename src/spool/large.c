@@ -2,9 +2,10 @@
 /*
  * large.c - a message in a file of its own, all on the ring. README.md L1-L5, LF.
  *
- * At most two blocks are in flight and about two more wait, whatever the size of the message. A file is ID.tmp
- * until everything in it is durable; whatever fails before the rename is void by that name. A file that failed
- * is unlinked before anybody is told.
+ * One write is in flight, of about four blocks, and as much again gathers behind it, whatever the size of the
+ * message: each write is a hand-over to another thread and back. When memory is short each block goes as soon
+ * as it is full. A file is ID.tmp until everything in it is durable; whatever fails before the rename is void by
+ * that name. A file that failed is unlinked before anybody is told.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +20,9 @@
 
 #include "spool/writer.h"
 
-#define LARGE_BEHIND_BYTES (2u * PN_BLOCK_STREAM_BYTES)
+#define LARGE_BATCH_BYTES  (4u * PN_BLOCK_STREAM_BYTES)
+#define LARGE_BEHIND_BYTES (6u * PN_BLOCK_STREAM_BYTES)
+#define LARGE_IOV_MAX      16u
 
 enum large_state {
 	LARGE_OPENING,
@@ -28,12 +31,6 @@ enum large_state {
 	LARGE_RENAMING,
 	LARGE_DIR_SYNC,
 	LARGE_CLEANING
-};
-
-struct large_slot {
-	struct pn_op op;
-	struct pn_large *large;
-	struct pn_block *block; /* NULL: free */
 };
 
 struct pn_large {
@@ -46,7 +43,9 @@ struct pn_large {
 	struct pn_block *first, *last; /* filled or being filled, not submitted */
 	size_t pending_bytes;          /* not yet written, with what is in flight */
 	uint64_t write_offset;
-	struct large_slot slots[2];
+	struct pn_block *flying; /* in the write that is on its way; NULL: none is */
+	size_t flying_bytes;
+	struct iovec iov[LARGE_IOV_MAX];
 	unsigned ops_pending;
 	bool wants_writable;
 	bool is_commit_wanted;
@@ -55,7 +54,7 @@ struct pn_large {
 	struct pn_slice commit;
 	uint8_t head_octets[PN_REC_HEAD_SIZE];
 	struct iovec tail[2];
-	struct pn_op op; /* open, tail, rename */
+	struct pn_op op; /* open, write, tail, rename: one at a time */
 	struct pn_sync sync;
 	int write_res, sync_res;
 	char name_tmp[PN_FILE_NAME_SIZE];
@@ -212,42 +211,55 @@ static void write_tail(struct pn_large *l)
 
 /* ---- streaming ---- */
 
-static void on_block(struct pn_loop *loop, struct pn_op *op, int res)
+static void on_blocks(struct pn_loop *loop, struct pn_op *op, int res)
 {
-	struct large_slot *slot = pn_container_of(op, struct large_slot, op);
-	struct pn_large *l = slot->large;
+	struct pn_large *l = pn_container_of(op, struct pn_large, op);
 	(void)loop;
 	res = pn_fault_result("spool.file.write", res);
-	if (l->error == 0 && res != (int)slot->block->len)
+	if (l->error == 0 && (res < 0 || (size_t)res != l->flying_bytes))
 		l->error = res < 0 ? res : -EIO;
-	l->pending_bytes -= slot->block->len;
-	pn_block_free(l->w->spool, slot->block);
-	slot->block = NULL;
+	l->pending_bytes -= l->flying_bytes;
+	pn_blocks_free(l->w->spool, l->flying);
+	l->flying = NULL;
 	l->ops_pending--;
 	pump(l);
 }
 
-static bool may_submit(const struct pn_large *l)
+static bool is_block_due(const struct pn_large *l)
 {
 	return l->first &&
 	       (l->first != l->last || l->first->len == l->first->cap || l->is_commit_wanted);
 }
 
+static bool is_batch_due(const struct pn_large *l)
+{
+	return !l->flying && is_block_due(l) &&
+	       (l->is_commit_wanted || l->pending_bytes >= LARGE_BATCH_BYTES ||
+		pn_budget_is_over(l->w->spool, PN_BUDGET_INLINE));
+}
+
 static void submit_blocks(struct pn_large *l)
 {
-	for (size_t i = 0; i < PN_ARRAY_SIZE(l->slots) && may_submit(l); i++) {
-		struct large_slot *slot = &l->slots[i];
-		if (slot->block)
-			continue;
-		slot->block = l->first;
-		l->first = l->first->next;
+	struct pn_block **end = &l->flying;
+	unsigned count = 0;
+
+	if (!is_batch_due(l))
+		return;
+	l->flying_bytes = 0;
+	while (count < LARGE_IOV_MAX && is_block_due(l)) {
+		struct pn_block *b = l->first;
+		l->first = b->next;
 		if (!l->first)
 			l->last = NULL;
-		l->ops_pending++;
-		pn_loop_write(l->w->loop, &slot->op, on_block, l->fd, slot->block->data,
-			      slot->block->len, l->write_offset, false);
-		l->write_offset += slot->block->len;
+		b->next = NULL;
+		*end = b;
+		end = &b->next;
+		l->iov[count++] = (struct iovec){ .iov_base = b->data, .iov_len = b->len };
+		l->flying_bytes += b->len;
 	}
+	l->ops_pending++;
+	pn_loop_writev(l->w->loop, &l->op, on_blocks, l->fd, l->iov, count, l->write_offset, false);
+	l->write_offset += l->flying_bytes;
 }
 
 /* Takes the next step that can be taken. */
@@ -264,8 +276,7 @@ static void pump(struct pn_large *l)
 		if (l->is_commit_wanted && !l->first && l->ops_pending == 0)
 			write_tail(l);
 	}
-	if (l->wants_writable && l->txn &&
-	    (l->error < 0 || l->pending_bytes < PN_BLOCK_STREAM_BYTES)) {
+	if (l->wants_writable && l->txn && (l->error < 0 || l->pending_bytes < LARGE_BATCH_BYTES)) {
 		l->wants_writable = false;
 		pn_txn_writable(l->txn);
 	}
@@ -316,7 +327,6 @@ struct pn_large *pn_large_new(struct pn_spool_writer *w, struct pn_spool_txn *t,
 	l->w = w;
 	l->txn = t;
 	l->fd = -1;
-	l->slots[0].large = l->slots[1].large = l;
 	do {
 		pn_random_bytes(&l->id, sizeof(l->id));
 	} while (l->id == 0);

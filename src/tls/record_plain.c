@@ -73,6 +73,7 @@ static void plain_free(struct pn_record *r)
 
 static const struct pn_record_ops plain_ops = {
 	.name = "plain",
+	.is_clear = true,
 	.input = plain_input,
 	.open = plain_open,
 	.seal = plain_seal,

@@ -30,6 +30,9 @@ void pn_buf_init_secret(struct pn_buf *b, size_t max);
 void pn_buf_free(struct pn_buf *b);
 /* As pn_buf_free, overwriting the whole allocation first (secrets). */
 void pn_buf_wipe(struct pn_buf *b);
+/* Exchanges what two buffers hold, with its memory; each keeps its maximum. False and nothing done:
+ * the memory of one is more than the other may have, or only one is secret. */
+bool pn_buf_swap(struct pn_buf *a, struct pn_buf *b);
 /* Makes room for `n` more octets at the tail. 0, -ENOBUFS (over max) or -ENOMEM. */
 int pn_buf_reserve(struct pn_buf *b, size_t n) PN_MUST_CHECK;
 /* Appends a copy. 0, -ENOBUFS or -ENOMEM; on failure nothing was appended. */

@@ -38,6 +38,8 @@ struct pn_record_ops {
 				      struct pn_buf *out);
 	enum pn_record_status (*seal)(struct pn_record *r, struct pn_slice plain,
 				      struct pn_buf *out);
+	/* What is sealed is the plaintext itself. */
+	bool is_clear;
 	size_t (*pending)(const struct pn_record *r);
 	size_t (*take_back)(struct pn_record *r);
 	enum pn_record_status (*close)(struct pn_record *r, struct pn_buf *out);
@@ -72,6 +74,23 @@ PN_MUST_CHECK static inline enum pn_record_status pn_record_seal(struct pn_recor
 								 struct pn_buf *out)
 {
 	return r->ops->seal(r, plain, out);
+}
+
+/*
+ * As pn_record_seal() for at most `max` octets from the front of `plain`, which are consumed. Where
+ * nothing protects them and `out` is empty, the buffers change places instead of a copy: then all of them go.
+ */
+PN_MUST_CHECK static inline enum pn_record_status pn_record_seal_buf(struct pn_record *r,
+								     struct pn_buf *plain,
+								     size_t max, struct pn_buf *out)
+{
+	if (r->ops->is_clear && pn_buf_len(out) == 0 && pn_buf_swap(plain, out))
+		return PN_RECORD_OK;
+	size_t len = pn_min_size(pn_buf_len(plain), max);
+	enum pn_record_status status = r->ops->seal(r, pn_slice(pn_buf_ptr(plain), len), out);
+	if (status == PN_RECORD_OK)
+		pn_buf_consume(plain, len);
+	return status;
 }
 
 /* Octets of input taken but not yet opened (a partial record counts). */

@@ -118,6 +118,31 @@ static void test_buf_keeps_its_octets_in_order_whatever_the_calls(void **state)
 	}
 }
 
+static void test_buf_swap_keeps_each_maximum(void **state)
+{
+	struct pn_buf a, b, secret;
+
+	(void)state;
+	pn_buf_init(&a, 1000);
+	pn_buf_init(&b, 600);
+	pn_buf_init_secret(&secret, 1000);
+	assert_int_equal(pn_buf_append_str(&a, "one"), 0);
+	assert_int_equal(pn_buf_append_str(&b, "the other"), 0);
+	assert_true(pn_buf_swap(&a, &b));
+	assert_true(pn_slice_eq(pn_buf_slice(&a), pn_slice_str("the other")));
+	assert_true(pn_slice_eq(pn_buf_slice(&b), pn_slice_str("one")));
+	assert_int_equal(a.max, 1000);
+	assert_int_equal(b.max, 600);
+	assert_int_equal(pn_buf_reserve(&a, 900), 0);
+	assert_false(pn_buf_swap(&a, &b)); /* more memory than b may have */
+	assert_false(pn_buf_swap(&b, &a));
+	assert_false(pn_buf_swap(&a, &secret));
+	assert_true(pn_slice_eq(pn_buf_slice(&a), pn_slice_str("the other")));
+	pn_buf_free(&a);
+	pn_buf_free(&b);
+	pn_buf_free(&secret);
+}
+
 static void test_buf_prints_up_to_the_last_octet(void **state)
 {
 	struct pn_buf b;
@@ -203,6 +228,7 @@ int main(void)
 		cmocka_unit_test(test_slice_reads_only_whole_numbers_within_the_maximum),
 		cmocka_unit_test(test_buf_never_exceeds_its_maximum),
 		cmocka_unit_test(test_buf_keeps_its_octets_in_order_whatever_the_calls),
+		cmocka_unit_test(test_buf_swap_keeps_each_maximum),
 		cmocka_unit_test(test_buf_prints_up_to_the_last_octet),
 		cmocka_unit_test(test_arena_aligns_and_stops_at_its_maximum),
 		cmocka_unit_test(test_arena_keeps_the_room_of_its_chunk_when_a_large_piece_comes),

@@ -108,16 +108,16 @@ static void test_backpressure_is_told_and_lifted(void **state)
 	h_start(&h);
 	c = (struct h_commit){ .h = &h, .n = 9 };
 	c.t = pn_spool_txn_begin(h.w, &err);
-	uint8_t *content = h_content(9, 400000);
+	uint8_t *content = h_content(9, 1500000);
 	pn_spool_txn_on_writable(c.t, on_writable, &is_writable);
 	/* Without the loop running nothing can be written: it has to say stop soon. */
-	for (size_t at = 0; at < 400000; at += 10000) {
+	for (size_t at = 0; at < 1500000; at += 10000) {
 		res = pn_spool_txn_write(c.t, pn_slice(content + at, 10000));
 		assert_true(res >= 0);
 		if (res == 0)
 			continue;
 		if (stops++ == 0)
-			assert_true(at < 200000);
+			assert_true(at < 500000);
 		assert_false(is_writable);
 		h_wait(&h, &is_writable);
 		is_writable = false;
@@ -125,7 +125,7 @@ static void test_backpressure_is_told_and_lifted(void **state)
 	free(content);
 	assert_true(stops > 1);
 	pn_spool_txn_on_writable(c.t, NULL, NULL);
-	h_commit_txn(&c, 400000);
+	h_commit_txn(&c, 1500000);
 	h_wait(&h, &c.is_done);
 	assert_int_equal(c.result, 0);
 	h.entries[h.count++] = c.entry;
