@@ -106,6 +106,8 @@ static int spawn(struct parent *p, struct pn_error *err)
 static int prepare(struct parent *p, struct pn_error *err)
 {
 	const struct pn_config *c = p->config;
+	if (pn_app_ktls_start(c, err) != 0)
+		return -1;
 	uint64_t files = pn_open_files_raise(c->limits.open_files_max);
 	if (files < (uint64_t)c->limits.sessions_max + 256)
 		pn_logf(PN_LOG_WARN, "start",
@@ -164,6 +166,7 @@ static void warn_needs_restart(const struct pn_config *old, const struct pn_conf
 	mixed.certificates = old->certificates;
 	mixed.certificate_count = old->certificate_count;
 	mixed.tls = old->tls;
+	mixed.tls.ktls = new->tls.ktls; /* listeners and upstreams keep what they have */
 	mixed.limits = old->limits;
 	mixed.extensions = old->extensions;
 	mixed.line_endings = old->line_endings;

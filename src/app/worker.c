@@ -149,7 +149,8 @@ static int map_listeners(struct worker *w, struct pn_error *err)
 				w->listeners[loop * w->listener_count + n] = (struct pn_listener){
 					.name = l->name,
 					.fd = w->handover.fds[fd],
-					.is_implicit_tls = l->tls == PN_CONFIG_TLS_IMPLICIT
+					.is_implicit_tls = l->tls == PN_CONFIG_TLS_IMPLICIT,
+					.is_kernel_tls = pn_app_ktls_of_listener(c, l)
 				};
 				if (l->reuseport)
 					fd++;
@@ -348,6 +349,7 @@ static int start_serving(struct worker *w, struct pn_error *err)
 				       .started_wall_ms = pn_clock_wall_ms(),
 				       .version = PN_VERSION,
 				       .hostname = w->config->hostname,
+				       .ktls = pn_app_ktls_support(w->config),
 				       .features = w->features & ~w->settings.features_disabled,
 				       .limits = limits,
 				       .limits_ctx = w,
@@ -379,6 +381,7 @@ static int start(struct worker *w, const struct pn_identity *id, pid_t parent_pi
 	if (pn_app_settings_make(&w->settings, w->config, &w->handover, err) != 0 ||
 	    map_listeners(w, err) != 0)
 		return -1;
+	pn_ktls_counters_register();
 	w->tickets = pn_tls_tickets_new(w->config->tls.ticket_key_lifetime_s);
 	if (!w->tickets)
 		return pn_error_set(err, "out of memory");
@@ -471,6 +474,7 @@ static void stop(struct worker *w)
 	pn_spool_close(w->spool);
 	pn_session_profile_unref(w->profile);
 	pn_tls_tickets_free(w->tickets);
+	pn_ktls_counters_unregister();
 	pn_app_settings_clear(&w->settings);
 	free(w->listeners);
 	pn_logf(PN_LOG_INFO, "stop", "everything promised is delivered or in the spool");

@@ -55,6 +55,7 @@ struct pn_listener {
 	const char *name; /* "submissions", for logs and counters */
 	int fd;           /* listening socket; TCP_NODELAY set on it is inherited */
 	bool is_implicit_tls;
+	bool is_kernel_tls; /* records move to the kernel where it can (postern/tls/ktls.h) */
 };
 
 /* Shared by all services of the process. */
