@@ -195,6 +195,32 @@ static enum pn_record_status alert_received(struct pn_ktls_record *k, struct pn_
 	return PN_RECORD_FAILED;
 }
 
+/* What a receive can fail with where the kernel opens records. */
+static enum pn_record_status broken(struct pn_ktls_record *k, int error)
+{
+	uint8_t description;
+
+	switch (-error) {
+	case EBADMSG:
+		description = PN_ALERT_BAD_RECORD_MAC;
+		break;
+	case EMSGSIZE:
+		description = PN_ALERT_RECORD_OVERFLOW;
+		break;
+	case EINVAL:
+		description = PN_ALERT_PROTOCOL_VERSION;
+		break;
+	case EKEYEXPIRED: /* a KeyUpdate that was not seen to */
+	case EPROTO:
+		description = PN_ALERT_INTERNAL_ERROR;
+		break;
+	default:
+		return PN_RECORD_WANT;
+	}
+	pn_ktls_count(PN_KTLS_C_broken_records);
+	return fail(k, description);
+}
+
 static enum pn_record_status fetch(struct pn_ktls_record *k, struct pn_buf *out)
 {
 	uint8_t data[RECORD_PLAIN_MAX + 1];
@@ -210,10 +236,12 @@ static enum pn_record_status fetch(struct pn_ktls_record *k, struct pn_buf *out)
 	if (n == 0 || n == -EAGAIN || n == -EINTR)
 		return PN_RECORD_OK;
 	if (n < 0)
-		return n == -EPROTO ? fail(k, PN_ALERT_INTERNAL_ERROR) : PN_RECORD_WANT;
+		return broken(k, (int)n);
+	/* A ticket may span records, but nothing may come between them (RFC 8446 5.1). */
+	if (type != TYPE_HANDSHAKE && k->skip > 0)
+		type = 0;
 	if (type == TYPE_ALERT)
 		return alert_received(k, pn_slice(data, (size_t)n));
-	/* A ticket may span records, but nothing may come between them (RFC 8446 5.1). */
 	if (type == TYPE_HANDSHAKE)
 		return handshake_received(k, pn_slice(data, (size_t)n), out);
 	pn_ktls_count(PN_KTLS_C_unexpected_records);
@@ -228,22 +256,5 @@ enum pn_record_status pn_ktls_control_received(struct pn_record *r, int error, s
 		return PN_RECORD_CLOSED;
 	if (k->is_failed)
 		return PN_RECORD_FAILED;
-	switch (-error) {
-	case EIO:
-		return fetch(k, out);
-	case EBADMSG:
-		pn_ktls_count(PN_KTLS_C_broken_records);
-		return fail(k, PN_ALERT_BAD_RECORD_MAC);
-	case EMSGSIZE:
-		pn_ktls_count(PN_KTLS_C_broken_records);
-		return fail(k, PN_ALERT_RECORD_OVERFLOW);
-	case EINVAL:
-		pn_ktls_count(PN_KTLS_C_broken_records);
-		return fail(k, PN_ALERT_PROTOCOL_VERSION);
-	case EKEYEXPIRED:
-		pn_ktls_count(PN_KTLS_C_broken_records);
-		return fail(k, PN_ALERT_INTERNAL_ERROR);
-	default:
-		return PN_RECORD_WANT;
-	}
+	return error == -EIO ? fetch(k, out) : broken(k, error);
 }
