@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Kernel TLS on this machine, whatever its kernel offers: what is said about it, and that `auto` serves and `on` insists."""
+"""Kernel TLS on this machine, whatever its kernel offers: what is said of it; `auto` serves, `on` insists."""
 import subprocess
 
 from harness import POSTERN, Gateway, message, run, until

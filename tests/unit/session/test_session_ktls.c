@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * test_session_ktls.c - sessions that move to the kernel's records, with a kernel that says yes and does nothing: from the
- * move on both sides speak plaintext. Ends at every turn of the loop around the move.
+ * test_session_ktls.c - sessions that move to the kernel's records, with a kernel that says yes and
+ * does nothing: from the move on both sides speak plaintext. Ends at every turn of the loop around
+ * the move.
  */
 #include "session_harness.h"
 
