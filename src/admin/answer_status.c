@@ -91,6 +91,35 @@ static json_t *features_of(const struct pn_admin *a)
 	return out;
 }
 
+static json_t *suites_of(const struct pn_ktls_support *s)
+{
+	static const char *const versions[PN_KTLS_VERSION_COUNT] = { "TLSv1.2", "TLSv1.3" };
+	json_t *out = json_object();
+	for (unsigned v = 0; v < PN_KTLS_VERSION_COUNT; v++) {
+		json_t *ciphers = json_object();
+		for (unsigned i = 0; i < PN_KTLS_CIPHER_COUNT; i++)
+			(void)json_object_set_new(
+				ciphers, pn_ktls_cipher_name((enum pn_ktls_cipher)i),
+				json_pack("{s:b,s:b}", "send", s->ciphers[v][i].can_send, "receive",
+					  s->ciphers[v][i].can_receive));
+		(void)json_object_set_new(out, versions[v], ciphers);
+	}
+	return out;
+}
+
+/* What the kernel offers; what was made of it is in the counters. */
+static json_t *ktls_of(const struct pn_admin *a)
+{
+	const struct pn_ktls_support *s = a->settings.ktls;
+	char text[256];
+	if (!s)
+		return json_pack("{s:b,s:b,s:s}", "wanted", 0, "usable", 0, "text", "switched off");
+	pn_ktls_describe(s, text, sizeof(text));
+	return json_pack("{s:b,s:b,s:s,s:o,s:b,s:b}", "wanted", 1, "usable", pn_ktls_is_usable(s),
+			 "text", text, "suites", suites_of(s), "no_pad", s->has_no_pad, "rekey",
+			 s->has_rekey);
+}
+
 json_t *pn_admin_answer_status(const struct pn_admin *a)
 {
 	struct pn_spool_stats st;
@@ -104,10 +133,10 @@ json_t *pn_admin_answer_status(const struct pn_admin *a)
 			  "segments", (json_int_t)st.segments, "files", (json_int_t)st.files,
 			  "disk_bytes", (json_int_t)st.disk_bytes, "memory_bytes",
 			  (json_int_t)st.memory_bytes, "free_bytes", (json_int_t)st.free_bytes);
-	return json_pack("{s:b,s:s,s:s,s:i,s:I,s:o,s:o,s:o,s:o,s:o}", "ok", 1, "version",
+	return json_pack("{s:b,s:s,s:s,s:i,s:I,s:o,s:o,s:o,s:o,s:o,s:o}", "ok", 1, "version",
 			 a->settings.version, "hostname", hostname, "pid",
 			 (int)getpid(), "uptime_s",
 			 (json_int_t)((pn_clock_wall_ms() - a->settings.started_wall_ms) / 1000),
-			 "io_uring", features_of(a), "spool", spool, "limits",
+			 "io_uring", features_of(a), "ktls", ktls_of(a), "spool", spool, "limits",
 			 limits_of(a, counters), "memory", memory_of(), "counters", counters);
 }

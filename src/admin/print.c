@@ -134,6 +134,8 @@ void pn_admin_print_status(FILE *out, const json_t *a)
 	fputs("io_uring:", out);
 	json_array_foreach(json_object_get(a, "io_uring"), i, v)
 		fprintf(out, " %s", json_string_value(v));
+	v = json_object_get(json_object_get(a, "ktls"), "text");
+	fprintf(out, "\nkernel TLS: %s", v ? json_string_value(v) : "");
 	const json_t *spool = json_object_get(a, "spool");
 	fprintf(out,
 		"\n\nspool\n  %-46s %12" JSON_INTEGER_FORMAT "\n  %-46s %12" JSON_INTEGER_FORMAT

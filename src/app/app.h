@@ -18,6 +18,7 @@
 #include <postern/config/config.h>
 #include <postern/relay/relay.h>
 #include <postern/session/session.h>
+#include <postern/tls/ktls.h>
 
 /* Exit codes (sysexits(3) where one fits). */
 #define PN_EXIT_OK          0
@@ -163,6 +164,16 @@ struct pn_tls_server *pn_app_tls_server(const struct pn_config *c, const struct 
 					struct pn_tls_tickets *tickets, struct pn_error *err);
 /* The settings of a new session profile (no TLS reference yet). */
 void pn_app_profile_values(const struct pn_config *c, struct pn_session_profile *ret);
+
+/* ---- ktls.c: which connections use the kernel's records ---- */
+/* Probes the kernel unless all of it is switched off, and logs what was found. 0, or -1 with err
+ * when it is asked for (`on`) and not there. In the parent, before the fork: loading the module may
+ * need its privileges. */
+int pn_app_ktls_start(const struct pn_config *c, struct pn_error *err) PN_MUST_CHECK;
+bool pn_app_ktls_of_listener(const struct pn_config *c, const struct pn_config_listener *l);
+bool pn_app_ktls_of_upstreams(const struct pn_config *c);
+/* What the kernel offers; NULL: all is switched off. */
+const struct pn_ktls_support *pn_app_ktls_support(const struct pn_config *c);
 
 /* ---- parent.c, worker.c ---- */
 int pn_parent_run(const char *config_path);

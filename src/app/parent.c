@@ -74,6 +74,8 @@ static int spawn(struct parent *p, struct pn_error *err)
 static int prepare(struct parent *p, struct pn_error *err)
 {
 	const struct pn_config *c = p->config;
+	if (pn_app_ktls_start(c, err) != 0)
+		return -1;
 	uint64_t files = pn_open_files_raise(c->limits.open_files_max);
 	if (files < (uint64_t)c->limits.sessions_max + 256)
 		pn_logf(PN_LOG_WARN, "start",

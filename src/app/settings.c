@@ -209,7 +209,8 @@ static int upstream_hosts(struct pn_app_settings *s, const struct pn_config_upst
 }
 
 static int upstream_values(struct pn_app_settings *s, const struct pn_config_upstream *u,
-			   const struct pn_handover *h, const struct pn_app_settings *before,
+			   bool is_kernel_tls, const struct pn_handover *h,
+			   const struct pn_app_settings *before,
 			   struct pn_upstream_settings *out, char **password, struct pn_error *err)
 {
 	*out = (struct pn_upstream_settings){
@@ -220,6 +221,7 @@ static int upstream_values(struct pn_app_settings *s, const struct pn_config_ups
 		.domains = (const char *const *)u->domains,
 		.domain_count = u->domain_count,
 		.tls = upstream_tls(u->tls),
+		.is_kernel_tls = is_kernel_tls,
 		.is_verify_required = u->verify,
 		.verify_name = u->verify_name[0] != '\0' ? u->verify_name : NULL,
 		.auth_user = u->auth_user[0] != '\0' ? u->auth_user : NULL,
@@ -275,8 +277,8 @@ static int relay_values(struct pn_app_settings *s, const struct pn_config *c,
 	s->relay.upstreams = s->upstreams;
 	for (size_t i = 0; i < c->upstream_count; i++) {
 		s->relay.upstream_count = i + 1;
-		if (upstream_values(s, &c->upstreams[i], h, before, &s->upstreams[i],
-				    &s->passwords[i], err) != 0)
+		if (upstream_values(s, &c->upstreams[i], pn_app_ktls_of_upstreams(c), h, before,
+				    &s->upstreams[i], &s->passwords[i], err) != 0)
 			return -1;
 	}
 	s->relay.hostname = c->hostname;

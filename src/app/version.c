@@ -69,6 +69,9 @@ static void print_kernel(FILE *out)
 		fprintf(out, " %s%s", (features >> i & 1u) ? "" : "no-",
 			pn_net_feature_name((enum pn_net_feature_index)i));
 	fprintf(out, "\n");
+	char text[256];
+	pn_ktls_describe(pn_ktls_probe(), text, sizeof(text));
+	fprintf(out, "  kernel tls   %s\n", text);
 }
 
 void pn_version_print(FILE *out)

@@ -206,6 +206,7 @@ static int start_serving(struct worker *w, struct pn_error *err)
 				       .version = PN_VERSION,
 				       .hostname = pn_worker_hostname,
 				       .hostname_ctx = w,
+				       .ktls = pn_app_ktls_support(w->config),
 				       .features = w->features & ~w->settings.features_disabled,
 				       .limits = pn_worker_limits,
 				       .limits_ctx = w,
@@ -241,6 +242,7 @@ static int start(struct worker *w, const struct pn_identity *id, pid_t parent_pi
 		pn_worker_listeners_new(w->config, w->settings.loop_count, &w->handover, NULL, err);
 	if (w->control_fd < 0 || !w->listeners)
 		return -1;
+	pn_ktls_counters_register();
 	w->tickets = pn_tls_tickets_new(w->config->tls.ticket_key_lifetime_s);
 	if (!w->tickets)
 		return pn_error_set(err, "out of memory");
@@ -306,6 +308,7 @@ static void stop(struct worker *w)
 	pn_spool_close(w->spool);
 	pn_session_profile_unref(w->profile);
 	pn_tls_tickets_free(w->tickets);
+	pn_ktls_counters_unregister();
 	pn_app_settings_clear(&w->settings);
 	pn_listener_set_unref(w->listeners);
 	pn_logf(PN_LOG_INFO, "stop", "everything promised is delivered or in the spool");

@@ -24,9 +24,9 @@ static uint64_t cookie_of(int fd)
 }
 
 static bool is_same(const struct pn_listener *l, const char *name, bool is_implicit_tls,
-		    const int *fds, size_t count)
+		    bool is_kernel_tls, const int *fds, size_t count)
 {
-	if (l->is_implicit_tls != is_implicit_tls || l->fd_count != count ||
+	if (l->is_implicit_tls != is_implicit_tls || l->is_kernel_tls != is_kernel_tls || l->fd_count != count ||
 	    strcmp(l->name, name) != 0)
 		return false;
 	for (size_t i = 0; i < count; i++) {
@@ -38,15 +38,18 @@ static bool is_same(const struct pn_listener *l, const char *name, bool is_impli
 }
 
 /* With a hold for the set; takes the descriptors only when it makes a new one. */
-static struct pn_listener *listener_of(const struct pn_config_listener *l, int *fds, size_t count,
-				       const struct pn_listener_set *before)
+static struct pn_listener *listener_of(const struct pn_config *c, const struct pn_config_listener *l,
+				       int *fds, size_t count, const struct pn_listener_set *before)
 {
 	bool is_implicit_tls = l->tls == PN_CONFIG_TLS_IMPLICIT;
+	bool is_kernel_tls = pn_app_ktls_of_listener(c, l);
 	for (size_t i = 0; before && i < before->count; i++) {
-		if (is_same(before->items[i], l->name, is_implicit_tls, fds, count))
+		if (is_same(before->items[i], l->name, is_implicit_tls, is_kernel_tls, fds, count))
 			return pn_listener_hold(before->items[i]);
 	}
 	struct pn_listener *made = pn_listener_new(l->name, is_implicit_tls, fds, count);
+	if (made)
+		made->is_kernel_tls = is_kernel_tls;
 	for (size_t i = 0; made && i < count; i++)
 		fds[i] = -1;
 	return made;
@@ -72,7 +75,7 @@ struct pn_listener_set *pn_worker_listeners_new(const struct pn_config *c, uint3
 		for (size_t a = 0; a < l->address_count; a++, fd += copies) {
 			bool is_there = fd + copies <= h->fd_count;
 			set->items[n] =
-				is_there ? listener_of(l, &h->fds[fd], copies, before) : NULL;
+				is_there ? listener_of(c, l, &h->fds[fd], copies, before) : NULL;
 			if (set->items[n++])
 				continue;
 			(void)pn_error_set(err, "%s",

@@ -21,6 +21,7 @@
 
 static void conn_drive(struct pn_conn *conn, struct pn_slice in);
 static void conn_receive(struct pn_conn *conn, uint8_t *data, size_t len);
+static void conn_arm_recv(struct pn_conn *conn);
 
 static struct pn_loop *conn_loop(const struct pn_conn *conn)
 {
@@ -101,6 +102,7 @@ static void conn_start_tls(struct pn_conn *conn)
 		pn_conn_fail(conn, 3, 0, false, "out of memory");
 		return;
 	}
+	pn_tls_conn_set_socket(conn->tls, conn->fd, u->is_kernel_tls);
 	conn->state = PN_CONN_HANDSHAKE;
 	pn_conn_timer_update(conn, true);
 	conn_handshake(conn, PN_SLICE_NULL);
@@ -171,6 +173,13 @@ void pn_conn_drive(struct pn_conn *conn)
 	conn_drive(conn, PN_SLICE_NULL);
 }
 
+static void conn_record_ended(struct pn_conn *conn, enum pn_record_status status)
+{
+	pn_conn_fail(conn, 4, 2, true,
+	             status == PN_RECORD_CLOSED ? "%s closed the TLS connection" : "TLS record from %s was wrong",
+	             conn->address_text);
+}
+
 static void conn_receive(struct pn_conn *conn, uint8_t *data, size_t len)
 {
 	struct pn_record *record = conn->record;
@@ -187,10 +196,8 @@ static void conn_receive(struct pn_conn *conn, uint8_t *data, size_t len)
 		case PN_RECORD_WANT:
 			return;
 		case PN_RECORD_CLOSED:
-			pn_conn_fail(conn, 4, 2, true, "%s closed the TLS connection", conn->address_text);
-			return;
 		case PN_RECORD_FAILED:
-			pn_conn_fail(conn, 4, 2, true, "TLS record from %s was wrong", conn->address_text);
+			conn_record_ended(conn, status);
 			return;
 		}
 	}
@@ -207,6 +214,20 @@ static void conn_lost(struct pn_conn *conn, int res)
 	             res == 0 ? "connection closed" : strerror(-res));
 }
 
+/* Records that are not data come as errors where the kernel opens them. */
+static void conn_recv_failed(struct pn_conn *conn, int error)
+{
+	enum pn_record_status status = PN_RECORD_WANT;
+	if (conn->record && conn->state != PN_CONN_HANDSHAKE)
+		status = pn_record_recv_failed(conn->record, error, &conn->next);
+	if (status == PN_RECORD_WANT)
+		conn_lost(conn, error);
+	else if (status != PN_RECORD_OK)
+		conn_record_ended(conn, status);
+	else if (pn_buf_len(&conn->next) > 0)
+		pn_conn_flush_later(conn);
+}
+
 static void conn_on_recv(struct pn_loop *loop, struct pn_op *op, int res)
 {
 	struct pn_conn *conn = pn_container_of(op, struct pn_conn, op_recv);
@@ -218,8 +239,10 @@ static void conn_on_recv(struct pn_loop *loop, struct pn_op *op, int res)
 		else if (conn->state != PN_CONN_CLOSING)
 			conn_receive(conn, data, (size_t)res);
 		pn_loop_buffer_return(loop, buffer_id);
-	} else if (conn->state != PN_CONN_CLOSING && res != -ENOBUFS) {
+	} else if (conn->state != PN_CONN_CLOSING && res == 0) {
 		conn_lost(conn, res);
+	} else if (conn->state != PN_CONN_CLOSING && res != -ENOBUFS) {
+		conn_recv_failed(conn, res);
 	}
 	if (conn->state == PN_CONN_CLOSING) {
 		pn_conn_try_finish(conn);
@@ -230,12 +253,41 @@ static void conn_on_recv(struct pn_loop *loop, struct pn_op *op, int res)
 	if (res == -ENOBUFS)
 		pn_loop_recv_retry(loop, op, conn_on_recv, conn->fd);
 	else
-		pn_loop_recv(loop, op, conn_on_recv, conn->fd);
+		conn_arm_recv(conn);
+}
+
+/*
+ * The record wants a moment in which nothing is under way. Before the first transaction the next
+ * receive waits until what is being sent is sent, watched by the phase's timer; later the moment
+ * must come by itself.
+ */
+static bool conn_is_held_back(struct pn_conn *conn)
+{
+	if (!conn->record || !conn->record->wants_quiet || conn->state == PN_CONN_HANDSHAKE)
+		return false;
+	if (!conn->is_sending && pn_conn_backlog(conn) == 0)
+		conn->record = pn_record_quiet(conn->record, &conn->next);
+	if (pn_conn_backlog(conn) > 0)
+		pn_conn_flush_later(conn);
+	return conn->state == PN_CONN_SETUP && (conn->is_sending || pn_conn_backlog(conn) > 0);
+}
+
+/* Multishot once no more change of the record is to come: a change needs a moment without receive. */
+static void conn_arm_recv(struct pn_conn *conn)
+{
+	const struct pn_upstream_settings *u = conn->pool->settings;
+	bool is_tls_to_come = u->is_kernel_tls && u->tls != PN_UPSTREAM_TLS_NONE && conn->facts.version == 0;
+	if (conn_is_held_back(conn))
+		return;
+	if (is_tls_to_come || (conn->record && conn->record->wants_quiet))
+		pn_loop_recv_once(conn_loop(conn), &conn->op_recv, conn_on_recv, conn->fd);
+	else
+		pn_loop_recv(conn_loop(conn), &conn->op_recv, conn_on_recv, conn->fd);
 }
 
 void pn_conn_connected(struct pn_conn *conn)
 {
-	pn_loop_recv(conn_loop(conn), &conn->op_recv, conn_on_recv, conn->fd);
+	conn_arm_recv(conn);
 	if (conn->pool->settings->tls == PN_UPSTREAM_TLS_IMPLICIT) {
 		conn_start_tls(conn);
 		return;
@@ -305,6 +357,8 @@ static void conn_sent_all(struct pn_conn *conn)
 		pn_part_writable(conn->job);
 	if (conn->state == PN_CONN_CLOSING)
 		return;
+	if (!conn->op_recv.is_inflight && conn->record && conn->record->wants_quiet)
+		conn_arm_recv(conn);
 	if (pn_conn_backlog(conn) == 0 && conn->state == PN_CONN_IDLE) {
 		pn_buf_free(&conn->plain);
 		pn_buf_free(&conn->next);
@@ -371,4 +425,6 @@ void pn_conn_send_last(struct pn_conn *conn)
 		(void)!pn_record_close(conn->record, &conn->next);
 	if (pn_buf_len(&conn->next) > 0)
 		(void)!send(conn->fd, pn_buf_ptr(&conn->next), pn_buf_len(&conn->next), MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (conn->record && !conn->tls)
+		pn_record_flushed(conn->record);
 }

@@ -32,7 +32,8 @@ struct pn_session *pn_session_new(struct pn_session_service *svc,
 	s->started_ms = pn_loop_now_ms(svc->loop);
 	s->id = pn_id_make(s->profile->node, pn_clock_wall_ms());
 	pn_timer_init(&s->timer, on_timer);
-	pn_buf_init(&s->cipher_backlog, PN_SESSION_BACKLOG_MAX_BYTES);
+	/* Where the kernel opens records there is plaintext in it. */
+	pn_buf_init_secret(&s->cipher_backlog, PN_SESSION_BACKLOG_MAX_BYTES);
 	pn_buf_init_secret(&s->plain_backlog,
 			   PN_SESSION_BACKLOG_MAX_BYTES); /* a line of AUTH may wait in it */
 	pn_buf_init(&s->out, s->profile->output_buffer_max_bytes);

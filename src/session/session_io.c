@@ -21,6 +21,7 @@
 
 static void on_recv(struct pn_loop *loop, struct pn_op *op, int res);
 static void on_send(struct pn_loop *loop, struct pn_op *op, int res);
+static void settle(struct pn_session *s);
 
 void pn_session_arm_recv(struct pn_session *s)
 {
@@ -70,6 +71,8 @@ static void output_is_over(struct pn_session *s)
 {
 	if (s->state != PN_SESSION_CLOSING)
 		return;
+	if (s->record)
+		pn_record_flushed(s->record);
 	if (s->is_lingering_wanted && !s->has_peer_closed && shutdown(s->fd, SHUT_WR) == 0) {
 		s->state = PN_SESSION_LINGER;
 		pn_session_arm_recv(s);
@@ -119,10 +122,26 @@ static void on_send(struct pn_loop *loop, struct pn_op *op, int res)
 	if (s->wait == PN_WAIT_OUTPUT && s->state == PN_SESSION_OPEN && !pn_session_is_output_full(s)) {
 		s->wait = PN_WAIT_NONE;
 		pn_session_resume(s);
+	} else if (s->record && s->record->wants_quiet && s->wait == PN_WAIT_NONE &&
+		   s->state == PN_SESSION_OPEN) {
+		settle(s);
 	}
 }
 
 /* ---- in ---- */
+
+/* The record wants a moment in which nothing is under way: until what is being sent is sent there
+ * is no next receive. A peer that does not read meanwhile runs into the output's time limit. */
+static bool is_held_back(struct pn_session *s)
+{
+	if (!s->record || !s->record->wants_quiet || s->state != PN_SESSION_OPEN ||
+	    s->recv_op.is_inflight || pn_buf_len(&s->cipher_backlog) > 0)
+		return false;
+	if (!s->send_op.is_inflight && pn_buf_len(&s->out) == 0 && pn_buf_len(&s->sending) == 0)
+		s->record = pn_record_quiet(s->record, &s->out);
+	pn_session_send(s);
+	return s->send_op.is_inflight;
+}
 
 static void protocol_closed(struct pn_session *s)
 {
@@ -293,7 +312,7 @@ static void settle(struct pn_session *s)
 		return;
 	}
 	if ((s->state == PN_SESSION_OPEN || s->state == PN_SESSION_HANDSHAKE) &&
-	    s->wait == PN_WAIT_NONE) {
+	    s->wait == PN_WAIT_NONE && !is_held_back(s)) {
 		pn_session_arm_recv(s);
 		if (s->record && s->state == PN_SESSION_OPEN && pn_smtp_server_is_idle(&s->smtp))
 			pn_record_idle(s->record);
@@ -326,6 +345,28 @@ static void received(struct pn_session *s, uint8_t *data, size_t len)
 		(void)keep(s, &s->cipher_backlog, pn_slice(data + len - rest, rest));
 }
 
+/* Records that are not data come as errors where the kernel opens them. */
+static void recv_failed(struct pn_session *s, int error)
+{
+	enum pn_record_status status =
+		s->record ? pn_record_recv_failed(s->record, error, &s->out) : PN_RECORD_WANT;
+	if (status == PN_RECORD_OK)
+		return;
+	if (status == PN_RECORD_WANT) {
+		PN_COUNT(s->svc, peer_resets);
+		pn_session_kill(s, "peer_reset");
+		return;
+	}
+	if (s->state == PN_SESSION_OPEN &&
+	    (status == PN_RECORD_FAILED || s->wait == PN_WAIT_NONE)) {
+		on_record_end(s, status);
+		return;
+	}
+	s->has_peer_closed = true;
+	if (s->state == PN_SESSION_LINGER)
+		pn_session_kill(s, s->close_reason);
+}
+
 static void on_recv(struct pn_loop *loop, struct pn_op *op, int res)
 {
 	struct pn_session *s = pn_container_of(op, struct pn_session, recv_op);
@@ -342,8 +383,7 @@ static void on_recv(struct pn_loop *loop, struct pn_op *op, int res)
 			pn_session_kill(s, s->close_reason ? s->close_reason : "peer_closed");
 	} else if (res < 0 && s->state != PN_SESSION_DEAD && res != -ECANCELED && res != -EINTR &&
 		   res != -EAGAIN) {
-		PN_COUNT(s->svc, peer_resets);
-		pn_session_kill(s, "peer_reset");
+		recv_failed(s, res);
 	}
 	if (s->state == PN_SESSION_LINGER)
 		pn_session_arm_recv(s);

@@ -21,6 +21,7 @@ int pn_session_tls_start(struct pn_session *s)
 	s->tls_conn = pn_tls_conn_new_server(s->profile->tls);
 	if (!s->tls_conn)
 		return -1;
+	pn_tls_conn_set_socket(s->tls_conn, s->fd, s->listener->is_kernel_tls);
 	s->state = PN_SESSION_HANDSHAKE;
 	pn_session_set_deadline(s, s->profile->handshake_timeout_ms);
 	return 0;

@@ -7,6 +7,7 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 
+#include "tls/ktls.h"
 #include "tls/policy.h"
 #include "tls/server.h"
 
@@ -19,6 +20,7 @@ static struct pn_tls_conn *conn_new(SSL_CTX *ctx)
 
 	if (!conn)
 		return NULL;
+	conn->fd = -1;
 	conn->ssl = pn_tls_policy_ssl_new(ctx);
 	if (!conn->ssl || pn_tls_io_attach(&conn->io, conn->ssl) != 0) {
 		pn_tls_conn_free(conn);
@@ -54,6 +56,21 @@ struct pn_tls_conn *pn_tls_conn_new_client(struct pn_tls_client *c, const char *
 		conn->error = "the configured name is neither a host name nor an address";
 	}
 	return conn;
+}
+
+void pn_tls_conn_set_socket(struct pn_tls_conn *conn, int fd, bool is_kernel_wanted)
+{
+	int result;
+
+	if (!is_kernel_wanted || !pn_ktls_is_usable(pn_ktls_probe()))
+		return;
+	/* Now, while the peer is there for certain: on a socket that the peer has half closed it is
+	 * too late. Until keys are set it changes nothing. */
+	result = pn_ktls_socket_install(fd);
+	if (result == 0)
+		conn->fd = fd;
+	else
+		pn_ktls_count_not_moved(result);
 }
 
 void pn_tls_conn_free(struct pn_tls_conn *conn)
@@ -121,12 +138,20 @@ const char *pn_tls_conn_error(const struct pn_tls_conn *conn)
 struct pn_record *pn_tls_conn_finish(struct pn_tls_conn *conn, struct pn_tls_facts *ret_facts)
 {
 	struct pn_record *record;
+	struct pn_ktls_suite suite;
 
 	PN_ASSERT(conn->state == PN_TLS_CONN_DONE);
 	pn_tls_facts_fill(ret_facts, conn);
 	record = pn_record_boringssl_new(conn->ssl, &conn->io);
 	if (!record)
 		return NULL;
+	if (conn->fd >= 0) {
+		if (pn_ktls_suite_of(conn->ssl, &suite) &&
+		    pn_ktls_suite_ability(&suite).can_receive)
+			pn_record_boringssl_offer_kernel(record, conn->fd, conn->server != NULL);
+		else
+			pn_ktls_count(PN_KTLS_C_not_moved_suite);
+	}
 	conn->ssl = NULL;
 	conn->state = PN_TLS_CONN_HOLLOW;
 	return record;

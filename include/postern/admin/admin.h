@@ -15,6 +15,7 @@
 #include <postern/base/common.h>
 #include <postern/relay/relay.h>
 #include <postern/spool/spool.h>
+#include <postern/tls/ktls.h>
 
 struct pn_admin;
 
@@ -36,6 +37,7 @@ struct pn_admin_settings {
 	void (*hostname)(void *ctx, char *out, size_t size); /* NUL-terminated; called on the admin thread */
 	void *hostname_ctx;
 	uint32_t features; /* PN_NET_FEATURE_* in use */
+	const struct pn_ktls_support *ktls; /* what the kernel offers; NULL: switched off */
 	/* Fills in at most `max` limits, returns how many (called on the admin thread). */
 	size_t (*limits)(void *ctx, struct pn_admin_limit *out, size_t max);
 	void *limits_ctx;

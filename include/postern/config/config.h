@@ -36,6 +36,13 @@ enum pn_config_upstream_tls {
 	PN_CONFIG_UPSTREAM_TLS_IMPLICIT,
 };
 enum pn_config_line_endings { PN_CONFIG_LINES_REJECT, PN_CONFIG_LINES_NORMALIZE };
+enum pn_config_ktls { PN_CONFIG_KTLS_AUTO, PN_CONFIG_KTLS_ON, PN_CONFIG_KTLS_OFF };
+enum pn_config_listener_ktls {
+	PN_CONFIG_LISTENER_KTLS_INHERIT,
+	PN_CONFIG_LISTENER_KTLS_AUTO,
+	PN_CONFIG_LISTENER_KTLS_ON,
+	PN_CONFIG_LISTENER_KTLS_OFF,
+};
 enum pn_config_scram { PN_CONFIG_SCRAM_AUTO, PN_CONFIG_SCRAM_ON, PN_CONFIG_SCRAM_OFF };
 enum pn_config_log_format { PN_CONFIG_LOG_LOGFMT, PN_CONFIG_LOG_JSON };
 enum pn_config_log_level { PN_CONFIG_LOG_DEBUG, PN_CONFIG_LOG_INFO, PN_CONFIG_LOG_WARN, PN_CONFIG_LOG_ERROR };
@@ -45,6 +52,7 @@ struct pn_config_listener {
 	char **addresses;              /* "[::]:465", "192.0.2.1:587", "*:465" = dual stack */
 	size_t address_count;
 	enum pn_config_tls_mode tls;
+	enum pn_config_listener_ktls ktls;
 	bool reuseport;
 	uint32_t backlog;
 	char *systemd_name;            /* FileDescriptorName= of a socket from systemd; default: the name */
@@ -108,6 +116,7 @@ struct pn_config {
 	struct {
 		bool tls12;
 		bool sni_strict;
+		enum pn_config_ktls ktls;
 		bool tickets;
 		uint32_t ticket_key_lifetime_s;
 		uint32_t handshake_timeout_s;

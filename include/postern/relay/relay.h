@@ -60,6 +60,7 @@ struct pn_upstream_settings {
 	size_t domain_count;
 	enum pn_upstream_tls tls;
 	struct pn_tls_client *tls_client;    /* needed unless TLS_NONE; the relay takes a reference */
+	bool is_kernel_tls;                  /* records move to the kernel where it can (postern/tls/ktls.h) */
 	bool is_verify_required;             /* the certificate must match verify_name; as told to tls_client */
 	const char *verify_name;             /* [the host's name] reference identity and SNI (RFC 7817) */
 	const char *auth_user;               /* NULL: no AUTH */

@@ -57,6 +57,7 @@ struct pn_listener {
 	_Atomic uint32_t holds; /* of those who accept, or may: the sockets stay open */
 	char *name;             /* "submissions", for logs */
 	bool is_implicit_tls;
+	bool is_kernel_tls;     /* records move to the kernel where it can (postern/tls/ktls.h) */
 	size_t fd_count; /* loop n accepts on fds[n % fd_count]: one, or one for each loop (`reuseport`) */
 	int fds[];       /* listening sockets; TCP_NODELAY set on them is inherited */
 };

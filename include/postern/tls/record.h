@@ -2,16 +2,19 @@
 /*
  * record.h - the one interface to whatever protects a connection's octets.
  *
- * Implementations: plaintext (before STARTTLS, and plain upstreams), BoringSSL's own records; the
- * kernel's or our own record layer can stand here later. Code above never asks which. A record is
- * used by one thread.
+ * Implementations: plaintext (before STARTTLS, and plain upstreams), BoringSSL's own records, the
+ * kernel's (ktls.h). Code above never asks which. A record is used by one thread.
  *
  * Receiving: hand octets from the socket to pn_record_input(); then call pn_record_open() until it
  * says WANT. The input stays borrowed until then and is then used up whole (a partial record is
  * kept inside). An opened slice is valid until the next call on the same thread's records
  * (implementations may share one scratch buffer per thread).
  *
- * Sending: pn_record_seal() appends protected octets to an out buffer, in order.
+ * Sending: pn_record_seal() appends octets for the socket to an out buffer, in order. When all of
+ * them have been taken by the socket after a pn_record_close(), pn_record_flushed() says so.
+ *
+ * Changing: a record that wants_quiet may become another one at a moment in which nothing is under
+ * way (pn_record_quiet()).
  */
 #ifndef POSTERN_TLS_RECORD_H
 #define POSTERN_TLS_RECORD_H
@@ -31,7 +34,7 @@ enum pn_record_status {
 struct pn_record;
 
 struct pn_record_ops {
-	const char *name; /* for logs and status: "plain", "boringssl" */
+	const char *name; /* for logs and status: "plain", "boringssl", "kernel" */
 	void (*input)(struct pn_record *r, uint8_t *data, size_t len);
 	/* May append to `out` (alerts, KeyUpdate answers). */
 	enum pn_record_status (*open)(struct pn_record *r, struct pn_slice *ret,
@@ -46,11 +49,16 @@ struct pn_record_ops {
 	enum pn_record_status (*rekey)(struct pn_record *r, struct pn_buf *out);
 	void (*idle)(struct pn_record *r);
 	void (*free)(struct pn_record *r);
+	/* NULL where there is nothing to do: */
+	struct pn_record *(*quiet)(struct pn_record *r, struct pn_buf *out);
+	enum pn_record_status (*recv_failed)(struct pn_record *r, int error, struct pn_buf *out);
+	void (*flushed)(struct pn_record *r);
 };
 
 /* First member of every implementation. */
 struct pn_record {
 	const struct pn_record_ops *ops;
+	bool wants_quiet; /* see pn_record_quiet() */
 };
 
 static inline void pn_record_input(struct pn_record *r, uint8_t *data, size_t len)
@@ -125,6 +133,36 @@ static inline enum pn_record_status pn_record_rekey(struct pn_record *r, struct 
 static inline void pn_record_idle(struct pn_record *r)
 {
 	r->ops->idle(r);
+}
+
+/*
+ * Tells a record that wants_quiet that no receive and no send is under way, all that was sealed has
+ * been taken by the socket, and all input is used up. Takes r and returns the record that carries
+ * on (r or another). While it wants_quiet the owner holds the next receive back until what is being
+ * sent is sent, and calls this then. What it appends to out is sent first and the call repeated.
+ */
+static inline struct pn_record *pn_record_quiet(struct pn_record *r, struct pn_buf *out)
+{
+	return r->ops->quiet ? r->ops->quiet(r, out) : r;
+}
+
+/*
+ * A receive has failed with -errno `error`. OK: the record has seen to it, receive again; it may
+ * have appended to out. CLOSED, FAILED: as from pn_record_open(). WANT: not the record's business,
+ * the connection is broken.
+ */
+static inline enum pn_record_status pn_record_recv_failed(struct pn_record *r, int error,
+							  struct pn_buf *out)
+{
+	return r->ops->recv_failed ? r->ops->recv_failed(r, error, out) : PN_RECORD_WANT;
+}
+
+/* After pn_record_close() or FAILED, when the socket has taken all of out: the record's own last
+ * words (an alert that does not travel in out) leave now. Never blocks. */
+static inline void pn_record_flushed(struct pn_record *r)
+{
+	if (r->ops->flushed)
+		r->ops->flushed(r);
 }
 
 /* Takes r. NULL is fine. Secrets are wiped. */

@@ -4,7 +4,7 @@
  * buffers.
  *
  * TLS 1.2 and 1.3 only, suites and groups by RFC 9325, no renegotiation, no compression, no 0-RTT.
- * Nothing here knows a descriptor: a handshake is fed octets and appends octets. Contexts are
+ * A handshake is fed octets and appends octets; only kernel records know a descriptor. Contexts are
  * immutable after creation except for ticket keys (internally synchronised) and may be shared by
  * all threads; a connection belongs to one thread.
  */
@@ -121,6 +121,13 @@ struct pn_tls_conn *pn_tls_conn_new_client(struct pn_tls_client *c, const char *
  * client got. One of TLS 1.3 is used once (RFC 8446 C.4), except the last one that is left; one of
  * TLS 1.2 again and again. False: there is none. Facts say whether the server took it. */
 bool pn_tls_conn_resume(struct pn_tls_conn *conn);
+/*
+ * Names the connected socket under the handshake: where `is_kernel_wanted` and the kernel can, the
+ * record that pn_tls_conn_finish() gives will want a quiet point and move to the kernel's records
+ * then (ktls.h). Before the first octet of the handshake; the descriptor must outlive the record's
+ * use.
+ */
+void pn_tls_conn_set_socket(struct pn_tls_conn *conn, int fd, bool is_kernel_wanted);
 /* Takes conn; NULL is fine. Also right after pn_tls_conn_finish (which leaves it hollow). */
 void pn_tls_conn_free(struct pn_tls_conn *conn);
 

@@ -109,8 +109,10 @@ def libraries(program):
     return re.findall(r"(?:=> |^\s+)(/\S+) \(0x", out, re.M)
 
 
-def make_initramfs(out, modules, files):
-    """files: {path in the guest: path here, or text}. Executables stay executable."""
+def make_initramfs(out, modules, files, names=MODULES):
+    """
+    files: {path in the guest: path here, or text}; executables stay executable. names: modules in the order of needs.
+    """
     root = out.with_suffix(".root")
     shutil.rmtree(root, ignore_errors=True)
 
@@ -124,7 +126,7 @@ def make_initramfs(out, modules, files):
             path.write_text(what, encoding="utf-8")
             path.chmod(0o644)
 
-    for number, name in enumerate(MODULES):
+    for number, name in enumerate(names):
         found = next(modules.glob(f"kernel/**/{name}.ko*"), None)
         if not found:
             raise Unavailable(f"the kernel package has no module {name}")
@@ -161,17 +163,21 @@ def make_disk(path, megabytes):
 # ---- a running guest ----
 
 class Guest:
-    """One boot. `forwards` maps ports of 127.0.0.1 here to ports there; the guest finds 127.0.0.1 of this machine at 10.0.2.2."""
+    """
+    One boot. `forwards` maps ports of 127.0.0.1 here to ports there; the guest finds this machine's at 10.0.2.2.
+    disk: an image, or None.
+    """
 
-    def __init__(self, vmlinuz, initramfs, disk, forwards, log_path):
+    def __init__(self, vmlinuz, initramfs, disk, forwards, log_path, memory_mb=MEMORY_MB):
         self.log_path, self.lines, self.answers = log_path, [], queue.Queue()
         net = "user,id=n" + "".join(f",hostfwd=tcp:127.0.0.1:{here}-10.0.2.15:{there}" for here, there in forwards.items())
         self.process = subprocess.Popen(
             # It dies with the test, however that ends.
-            ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", str(MEMORY_MB),
+            ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", str(memory_mb),
              "-smp", "2", "-display", "none", "-vga", "none", "-nodefaults", "-no-user-config", "-monitor", "none", "-serial", "stdio",
              "-no-reboot", "-kernel", vmlinuz, "-initrd", initramfs, "-append", "console=ttyS0 quiet panic=-1 rdinit=/init",
-             "-drive", f"file={disk},if=virtio,format=raw,cache=writeback", "-netdev", net, "-device", "virtio-net-pci,netdev=n,romfile=",
+             *(["-drive", f"file={disk},if=virtio,format=raw,cache=writeback"] if disk else []),
+             "-netdev", net, "-device", "virtio-net-pci,netdev=n,romfile=",
              "-device", "virtio-serial-pci", "-chardev", f"file,id=log,path={log_path}", "-device", "virtserialport,chardev=log",
              "-device", "virtio-rng-pci"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
