@@ -156,6 +156,8 @@ struct pn_part *pn_job_next_part(struct pn_job *job);
 /* ---- job_outcome.c ---- */
 void pn_job_decide(struct pn_job *job);
 void pn_job_record(struct pn_job *job);
+/* The state that a recipient has in the outcome after that verdict. */
+enum pn_rcpt_state pn_rcpt_state_of(enum pn_verdict verdict);
 /* Verdict of a reply: first digit decides (RFC 5321 4.2), none or 421 is as 4yz (3.8). */
 enum pn_verdict pn_verdict_of_reply(const struct pn_smtp_reply_info *reply);
 /* Gives all recipients of the part the same local result, e.g. {4,4,1} "connect ...". Text is copied. */

@@ -136,13 +136,13 @@ static void report_free(struct pn_report *rp)
 	pn_job_go(job, PN_JOB_REPORT);
 }
 
-static void report_stored(struct pn_report *rp, const char *result)
+static void report_stored(struct pn_report *rp)
 {
 	for (size_t i = 0; i < rp->count; i++)
 		rp->rcpts[i]->is_reported = true;
 	if (rp->action == PN_DSN_DELAYED)
 		rp->job->is_delay_reported = true;
-	report_log(rp, result);
+	report_log(rp, "queued");
 	report_free(rp);
 }
 
@@ -174,7 +174,16 @@ static void report_on_commit(void *ctx, int result, struct pn_spool_entry *entry
 	}
 	pn_worker_count(rp->job->worker, PN_RELAY_C_reports, 1);
 	pn_entry_list_push(&rp->job->reports, entry);
-	report_stored(rp, "queued");
+	report_stored(rp);
+}
+
+/* What the outcome will say, so that after a crash in between nobody is told again. */
+static void report_prove(struct pn_report *rp)
+{
+	pn_spool_txn_prove(rp->txn, &rp->job->entry->id, rp->action == PN_DSN_DELAYED ? PN_ENTRY_DELAY_SENT : 0);
+	for (size_t i = 0; i < rp->count && rp->action != PN_DSN_DELAYED; i++)
+		pn_spool_txn_prove_rcpt(rp->txn, rp->rcpts[i]->index,
+		                        pn_rcpt_state_of((enum pn_verdict)rp->rcpts[i]->verdict));
 }
 
 static int report_commit(struct pn_report *rp)
@@ -194,6 +203,7 @@ static int report_commit(struct pn_report *rp)
 	e.is_smtputf8 = rp->scan.facts.needs_smtputf8;
 	if (pn_envelope_add_recipient(&e, &rp->arena, &rcpt) < 0)
 		return -ENOMEM;
+	report_prove(rp);
 	pn_spool_txn_commit(rp->txn, &e, &rp->scan.facts, &no_edits, report_on_commit, rp);
 	return 0;
 }
@@ -381,10 +391,6 @@ static void report_begin(struct pn_report *rp)
 	struct pn_worker *w = rp->job->worker;
 	int rc = 0;
 	report_fill(rp);
-	if (pn_spool_has_bounce(w->relay->spool, &rp->dsn.report_id)) {
-		report_stored(rp, "queued before");
-		return;
-	}
 	pn_content_scan_init(&rp->scan, UINT64_MAX, UINT64_MAX, UINT32_MAX);
 	rp->txn = pn_spool_txn_begin(w->writer, &rc);
 	if (rp->txn) {

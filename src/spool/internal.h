@@ -192,18 +192,15 @@ void pn_sync_start(struct pn_loop *loop, struct pn_sync *sync,
 
 /* ---- the spool ---- */
 
-#define PN_SPOOL_COUNTERS(X)                                                  \
-	X(removals)                                                           \
-	X(removal_failures) X(damaged) X(voids) X(void_failures) X(recovered) \
-		X(recovered_finished)
+#define PN_SPOOL_COUNTERS(X) \
+	X(removals)          \
+	X(removal_failures) X(damaged) X(voids) X(void_failures) X(recovered) X(recovered_finished)
 enum pn_spool_counter {
 #define X(name) PN_SPOOL_C_##name,
 	PN_SPOOL_COUNTERS(X)
 #undef X
 		PN_SPOOL_COUNTER_COUNT
 };
-
-struct pn_id_set;
 
 struct pn_spool {
 	struct pn_spool_settings settings;
@@ -233,7 +230,6 @@ struct pn_spool {
 
 	void (*orphan_fn)(struct pn_spool_entry *entry, void *ctx);
 	void *orphan_ctx;
-	struct pn_id_set *bounces; /* written by recovery only */
 	pn_counter counters[PN_SPOOL_COUNTER_COUNT];
 	struct pn_counter_block counter_block;
 };
@@ -280,6 +276,10 @@ static inline uint64_t pn_progress_offset(uint64_t progress)
 }
 /* Lets go of what the entry's progress refers to and sets it to 0 (journal.c). */
 void pn_progress_drop(struct pn_spool *spool, struct pn_spool_entry *entry);
+/* The entry's progress is `state` from now on, in memory; what is on disk stays. 0, -ENOMEM or -ENOBUFS. */
+struct pn_outcome_state;
+int pn_progress_set(struct pn_spool_entry *entry,
+		    const struct pn_outcome_state *state) PN_MUST_CHECK;
 /* Frees only what is in memory: the references stay. */
 void pn_progress_forget(struct pn_spool_entry *entry);
 /* The outcome in memory (pn_progress_is_memory) as it would be on disk. */

@@ -12,7 +12,6 @@
 #include <postern/base/log.h>
 
 #include "spool/blob.h"
-#include "spool/id_set.h"
 #include "spool/internal.h"
 #include "spool/stats.h"
 
@@ -109,7 +108,6 @@ static void free_all(struct pn_spool *s)
 		if (*fds[i] >= 0)
 			close(*fds[i]);
 	}
-	pn_id_set_free(s->bounces);
 	pthread_mutex_destroy(&s->files_lock);
 	pthread_mutex_destroy(&s->reserve_lock);
 	free((void *)s->journals);
@@ -205,7 +203,12 @@ void pn_spool_entry_free(struct pn_spool *spool, struct pn_spool_entry *entry)
 	atomic_fetch_sub_explicit(&spool->slots_used, 1, memory_order_relaxed);
 }
 
-bool pn_spool_has_bounce(const struct pn_spool *spool, const struct pn_id *id)
+void pn_spool_entry_keep(struct pn_spool_entry *entry)
 {
-	return spool->bounces && pn_id_set_has(spool->bounces, id);
+	if (entry->is_kept)
+		return;
+	entry->is_kept = true;
+	/* Not given back: neither is what the segment holds. */
+	if (!pn_entry_is_large(entry))
+		pn_file_ref(entry->file);
 }

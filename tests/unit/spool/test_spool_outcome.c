@@ -188,31 +188,6 @@ static void test_reply_text_comes_back(void **state)
 	h_deinit(&h);
 }
 
-static void test_bounces_are_known_after_a_restart(void **state)
-{
-	struct harness h;
-	struct h_commit c[3];
-	struct pn_id id4 = h_id(4), id9 = h_id(9), id1 = h_id(1), id14 = h_id(14);
-	(void)state;
-	h_init(&h, true);
-	h_start(&h);
-	/* 4 and 9 have reverse-path <> (n % 5 == 4); 9 is finished, its segment kept by 1 and 4. */
-	h_commit(&h, &c[0], 4, 100);
-	h_commit(&h, &c[1], 9, 100);
-	h_commit(&h, &c[2], 1, 100);
-	assert_int_equal(h_final(&h, c[1].entry), 0);
-	h.entries[h.count++] = c[0].entry;
-	h.entries[h.count++] = c[2].entry;
-	h_stop(&h);
-	h_start(&h);
-	assert_true(pn_spool_has_bounce(h.spool, &id4));
-	assert_true(pn_spool_has_bounce(h.spool, &id9));
-	assert_false(pn_spool_has_bounce(h.spool, &id1));
-	assert_false(pn_spool_has_bounce(h.spool, &id14));
-	h_stop(&h);
-	h_deinit(&h);
-}
-
 static void test_damaged_progress_is_ignored(void **state)
 {
 	struct harness h;
@@ -274,7 +249,6 @@ int main(void)
 		cmocka_unit_test(test_segments_and_journals_are_removed),
 		cmocka_unit_test(test_finished_stays_finished_while_its_segment_stays),
 		cmocka_unit_test(test_reply_text_comes_back),
-		cmocka_unit_test(test_bounces_are_known_after_a_restart),
 		cmocka_unit_test(test_damaged_progress_is_ignored),
 		cmocka_unit_test(test_outcomes_share_a_sync),
 	};
