@@ -103,6 +103,7 @@ struct pn_spool_file {
 	_Atomic uint64_t live_bytes; /* of a segment: records of messages that are still owed */
 	_Atomic bool is_closed;      /* nobody writes to it any more */
 	_Atomic uint64_t void_from;  /* 0: no void note */
+	bool is_voided;              /* durably so: set by the helper before it answers */
 	struct pn_removal removal;
 	struct pn_mpsc held_files;       /* struct pn_file_hold */
 	_Atomic uint64_t *held_journals; /* of a segment: one bit for each slot */
@@ -190,6 +191,18 @@ struct pn_sync {
 void pn_sync_start(struct pn_loop *loop, struct pn_sync *sync,
 		   void (*fn)(struct pn_sync *sync, int res), int fd, bool data_only);
 
+/* ---- notes of void records (void.h) ---- */
+
+#define PN_VOID_SLOTS 64u
+struct pn_void_slot {
+	uint64_t id; /* 0: free */
+	uint64_t from;
+};
+struct pn_void_slots {
+	int fd; /* -1: none can be taken */
+	struct pn_void_slot at[PN_VOID_SLOTS];
+};
+
 /* ---- the spool ---- */
 
 #define PN_SPOOL_COUNTERS(X) \
@@ -207,6 +220,7 @@ struct pn_spool {
 	char *path;
 	int root_fd, lock_fd, segments_fd, files_fd, journals_fd, damaged_fd;
 	struct pn_helper helper;
+	struct pn_void_slots void_slots;
 	struct pn_spool_file large; /* `file` of every entry with a file of its own */
 
 	pthread_mutex_t reserve_lock;
