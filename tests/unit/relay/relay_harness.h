@@ -72,7 +72,7 @@ uint64_t harness_counter(struct harness *h, const char *scope, const char *name)
 #define harness_wait(expr)                                                                         \
 	do {                                                                                       \
 		for (int harness_i = 0; !(expr); harness_i++) {                                    \
-			if (harness_i == 15000)                                                    \
+			if (harness_i == 60000)                                                    \
 				fail_msg("never became true: %s", #expr);                          \
 			harness_nap();                                                             \
 		}                                                                                  \
