@@ -116,6 +116,7 @@ static void look_resting(struct pn_worker *w, struct pn_admin_request *r, struct
 		/* That a held message is free again becomes durable with the attempt's outcome. */
 		entry->flags &= (uint8_t)~PN_ENTRY_HELD;
 		entry->next_attempt_wall_ms = 0;
+		entry->round = 0;
 		pn_entry_list_push(&w->backlog, entry);
 		pn_worker_pump_later(w);
 		admin_log(r, 0);

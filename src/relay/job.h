@@ -152,6 +152,9 @@ int pn_job_plan(struct pn_job *job) PN_MUST_CHECK;
 struct pn_part *pn_job_reserved_part(struct pn_job *job);
 /* The next part that can be started, entering its pool; NULL: none, with job->park set when some are left. */
 struct pn_part *pn_job_next_part(struct pn_job *job);
+/* The attempt is over. While it goes on with another upstream that was full (job->park), those that it has tried
+ * are left alone; then all of them wait for the usual delay. */
+void pn_job_round_end(struct pn_job *job);
 
 /* ---- job_outcome.c ---- */
 void pn_job_decide(struct pn_job *job);

@@ -344,6 +344,7 @@ void pn_job_record(struct pn_job *job)
 		entry->flags |= PN_ENTRY_HELD;
 	if (job->admin)
 		pn_admin_apply(job);
+	pn_job_round_end(job);
 	job->is_final = !job_has_pending(job);
 	entry->next_attempt_wall_ms = job->is_final ? 0 : record_next_attempt(job);
 	struct pn_outcome outcome = {

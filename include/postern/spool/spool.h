@@ -115,6 +115,7 @@ struct pn_spool_entry {
 	uint64_t offset;                /* private: of the record in its file */
 	uint64_t progress;              /* private: where the newest progress record lies (journal and offset), 0 = none */
 	uint64_t next_attempt_wall_ms;  /* holder's: when it is due; 0 = now */
+	uint64_t round;                 /* holder's: upstreams that were tried since it last waited for its time */
 	uint64_t size_bytes;            /* content */
 	uint32_t commit_len;            /* private */
 	uint32_t heap_index;            /* holder's: place in a schedule */

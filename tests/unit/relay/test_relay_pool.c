@@ -64,6 +64,33 @@ static void test_refused_one_tries_again(void **state)
 	stuck(*state, 1);
 }
 
+/* Two upstreams with more messages than they may have at once, and both defer: each message is tried once with each
+ * of them, then it waits. */
+static void test_full_upstreams_do_not_pass_it_to_and_fro(void **state)
+{
+	enum { COUNT = 30 };
+	struct fixture *f = *state;
+	static const char *const domains[] = {"other.example"};
+	static const char *const to[] = {"defer@example.com", "defer@other.example"};
+	struct harness_mail mail = {.from = "s@example.org", .to = to, .to_count = 2,
+	                            .content = PN_SLICE_LIT(SIMPLE_CONTENT)};
+	fixture_start_other(f);
+	struct pn_upstream_settings *u = harness_upstream(&f->h, 1, "other", f->other.port);
+	u->domains = domains;
+	u->domain_count = 1;
+	f->h.settings.jobs_max = 4;
+	f->h.settings.retry_first_s = f->h.settings.retry_max_s = 3600;
+	for (int i = 0; i < COUNT; i++)
+		harness_send(&f->h, &mail);
+	harness_start(&f->h);
+	harness_wait(harness_counter(&f->h, "relay", "scheduled") == COUNT);
+	assert_int_equal(harness_counter(&f->h, "relay", "attempts"), 2 * COUNT);
+	/* By hand it begins a new round. */
+	assert_int_equal(harness_action(&f->h, PN_RELAY_RETRY, &f->h.last_id), 0);
+	harness_wait(harness_counter(&f->h, "relay", "attempts") == 2 * COUNT + 2);
+	harness_wait(harness_counter(&f->h, "relay", "scheduled") == COUNT);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
@@ -71,6 +98,7 @@ int main(void)
 		T(test_stale_connection_costs_no_place),
 		T(test_waiting_ends_when_the_host_may_be_tried),
 		T(test_refused_one_tries_again),
+		T(test_full_upstreams_do_not_pass_it_to_and_fro),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
