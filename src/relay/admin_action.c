@@ -163,6 +163,7 @@ void pn_admin_unreadable(struct pn_job *job, int error)
 {
 	struct pn_admin_request *r = job_take_request(job);
 	bool is_show = r->kind == PN_ADMIN_SHOW;
+	r->item.error = error;
 	if (!is_show)
 		admin_log(r, error);
 	pn_admin_answer(r, is_show ? 0 : -EIO, NULL);

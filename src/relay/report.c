@@ -27,6 +27,7 @@
 /* Of the original's header; more is cut. */
 #define REPORT_HEADER_MAX_BYTES (256u << 10)
 #define REPORT_ARENA_MAX_BYTES 65536u
+#define HELD_TEXT "held: the content cannot be read, so that no bounce can be made"
 
 enum report_phase { REPORT_TEXT, REPORT_ORIGINAL, REPORT_TAIL, REPORT_COMMIT };
 
@@ -261,6 +262,24 @@ static int report_original(struct pn_report *rp, struct pn_slice piece)
 	return report_write(rp, pn_slice(piece.ptr, len));
 }
 
+/* What the report is to return cannot be read. When that is for good, or the message's time is up, it is held:
+ * else it would be tried, and fail to be reported, for ever. */
+static void report_unreadable(struct pn_report *rp, int error)
+{
+	static const struct pn_smtp_reply_info why = {
+		.enhanced = {4, 3, 0},
+		.text = {(const uint8_t *)HELD_TEXT, sizeof(HELD_TEXT) - 1},
+	};
+	bool is_over = rp->action == PN_DSN_FAILED && rp->rcpts[0]->verdict == PN_VERDICT_EXPIRED &&
+	               error != -ENOMEM;
+	if (error == -EBADMSG || is_over) {
+		rp->job->is_damaged = true;
+		for (size_t i = 0; i < rp->count && rp->action == PN_DSN_FAILED; i++)
+			rp->rcpts[i]->reply = why;
+	}
+	report_failed(rp, error);
+}
+
 static void report_on_piece(void *ctx, int result, struct pn_slice piece)
 {
 	struct pn_report *rp = ctx;
@@ -270,9 +289,7 @@ static void report_on_piece(void *ctx, int result, struct pn_slice piece)
 	else if (result > 0)
 		result = report_original(rp, piece);
 	if (result < 0) {
-		/* Else it would be tried, and fail to be reported, for ever. */
-		rp->job->is_damaged = rp->job->is_damaged || result == -EBADMSG;
-		report_failed(rp, result);
+		report_unreadable(rp, result);
 		return;
 	}
 	report_pump(rp);

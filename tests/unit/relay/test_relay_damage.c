@@ -55,7 +55,10 @@ static void test_damage_found_by_the_bounce(void **state)
 	send_large(f, "reject@example.com", PN_DSN_RET_FULL);
 	spoil(f);
 	assert_int_equal(harness_action(&f->h, PN_RELAY_RETRY, &f->h.last_id), 0);
+	struct harness_show show;
 	harness_wait(is_held(f));
+	harness_wait((harness_get_show(&f->h, &f->h.last_id, &show), show.has_message));
+	assert_non_null(strstr(show.last_reply, "held: the content cannot be read"));
 	assert_int_equal(harness_counter(&f->h, "relay", "report_failures"), 1);
 	assert_int_equal(harness_counter(&f->h, "relay", "reports"), 0);
 	assert_int_equal(harness_counter(&f->h, "relay", "dropped"), 0);
@@ -89,6 +92,51 @@ static void test_damaged_content_is_never_completed(void **state)
 	assert_int_equal(fake_server_count(&f->server), 0);
 }
 
+#ifdef PN_FAULT_INJECTION
+/* The file cannot even be opened: tried again until its lifetime is over, then held with the reason. */
+static void test_unreadable_message_is_held_in_the_end(void **state)
+{
+	struct fixture *f = *state;
+	struct harness_show show;
+	f->h.settings.lifetime_s = 2;
+	send_large(f, "ok@example.com", PN_DSN_RET_HDRS);
+	pn_fault_set_plan("spool.file.open:1:5:0");
+	assert_int_equal(harness_action(&f->h, PN_RELAY_RETRY, &f->h.last_id), 0);
+	harness_wait(is_held(f));
+	assert_true(harness_counter(&f->h, "relay", "load_failures") >= 1);
+	assert_int_equal(harness_messages(&f->h), 1);
+	harness_get_show(&f->h, &f->h.last_id, &show);
+	assert_int_equal(show.result, 0);
+	assert_false(show.has_message);
+	assert_int_equal(show.item.state, PN_RELAY_ITEM_HELD);
+	assert_int_equal(show.item.error, -5);
+	assert_int_equal(fake_server_count(&f->server), 0);
+	/* The disk is mended: by hand it goes on. */
+	pn_fault_set_plan(NULL);
+	assert_int_equal(harness_action(&f->h, PN_RELAY_RETRY, &f->h.last_id), 0);
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_int_equal(fake_server_count(&f->server), 1);
+}
+
+/* It has expired, and what the bounce is to return cannot be read. */
+static void test_bounce_of_an_unreadable_message_is_held(void **state)
+{
+	struct fixture *f = *state;
+	struct harness_show show;
+	f->h.settings.lifetime_s = 1;
+	send_large(f, "defer@example.com", PN_DSN_RET_FULL);
+	harness_wait(pn_clock_wall_ms() > pn_id_time_ms(&f->h.last_id) + 1500);
+	/* The first read of the attempt is that of the envelope. */
+	pn_fault_set_plan("spool.file.read:2:5:0");
+	assert_int_equal(harness_action(&f->h, PN_RELAY_RETRY, &f->h.last_id), 0);
+	harness_wait(is_held(f));
+	pn_fault_set_plan(NULL);
+	harness_wait((harness_get_show(&f->h, &f->h.last_id, &show), show.has_message));
+	assert_non_null(strstr(show.last_reply, "held: the content cannot be read"));
+	assert_int_equal(harness_counter(&f->h, "relay", "reports"), 0);
+}
+#endif
+
 static int setup_small_inline(void **state)
 {
 	int rc = fixture_setup(state);
@@ -105,6 +153,10 @@ int main(void)
 		T(test_damage_found_by_the_bounce),
 		T(test_bounce_with_a_sound_header),
 		T(test_damaged_content_is_never_completed),
+#ifdef PN_FAULT_INJECTION
+		T(test_unreadable_message_is_held_in_the_end),
+		T(test_bounce_of_an_unreadable_message_is_held),
+#endif
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
