@@ -197,6 +197,8 @@ static void on_show(void *ctx, int result, const struct pn_relay_item *item,
 	}
 	json_t *out = item_of(item);
 	(void)json_object_set_new(out, "ok", json_true());
+	if (item->error != 0)
+		(void)json_object_set_new(out, "unreadable", json_string(strerror(-item->error)));
 	if (m) {
 		const struct pn_envelope *e = &m->envelope;
 		json_t *rcpts = json_array();

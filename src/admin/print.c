@@ -204,8 +204,12 @@ void pn_admin_print_show(FILE *out, const json_t *m)
 	if (strcmp(string(m, "state"), "held") != 0)
 		fprintf(out, "next attempt  %s\n", text);
 	fprintf(out, "upstream      %s\n", string(m, "upstream"));
+	if (json_object_get(m, "unreadable"))
+		fprintf(out, "reason        the message cannot be read: %s\n",
+			string(m, "unreadable"));
 	if (!json_object_get(m, "recipients")) {
-		fputs("(the message cannot be read now)\n", out);
+		if (!json_object_get(m, "unreadable"))
+			fputs("(an outcome is being recorded)\n", out);
 		return;
 	}
 	static const struct {

@@ -116,6 +116,7 @@ static void look_resting(struct pn_worker *w, struct pn_admin_request *r, struct
 		/* That a held message is free again becomes durable with the attempt's outcome. */
 		entry->flags &= (uint8_t)~PN_ENTRY_HELD;
 		entry->next_attempt_wall_ms = 0;
+		entry->round = 0;
 		pn_entry_list_push(&w->backlog, entry);
 		pn_worker_pump_later(w);
 		admin_log(r, 0);
@@ -158,10 +159,16 @@ void pn_admin_run(struct pn_job *job)
 	pn_job_go(job, PN_JOB_RECORD);
 }
 
+bool pn_admin_removes(const struct pn_job *job)
+{
+	return job->admin->kind == PN_ADMIN_ACTION && job->admin->action == PN_RELAY_REMOVE;
+}
+
 void pn_admin_unreadable(struct pn_job *job, int error)
 {
 	struct pn_admin_request *r = job_take_request(job);
 	bool is_show = r->kind == PN_ADMIN_SHOW;
+	r->item.error = error;
 	if (!is_show)
 		admin_log(r, error);
 	pn_admin_answer(r, is_show ? 0 : -EIO, NULL);

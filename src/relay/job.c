@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <postern/base/clock.h>
 #include <postern/base/log.h>
 
 #include "admin.h"
@@ -123,8 +124,17 @@ static void job_end(struct pn_job *job)
 
 /* ---- loading ---- */
 
-/* What cannot be read now is tried again later; what is damaged is kept for a human to look at, and
- * does not come back by itself. */
+/* Without its envelope nobody can be told that it has expired. The time in the id is that of its arrival. Both
+ * clocks, as in job_outcome.c. */
+static bool load_is_expired(const struct pn_job *job)
+{
+	uint64_t own_ms = pn_worker_wall_ms(job->worker), wall_ms = pn_clock_wall_ms();
+	uint64_t now_ms = own_ms < wall_ms ? own_ms : wall_ms;
+	return now_ms >= pn_id_time_ms(&job->entry->id) + (uint64_t)job->worker->setup->settings.lifetime_s * 1000;
+}
+
+/* What cannot be read now is tried again later; what is damaged, or can still not be read when its lifetime is
+ * over, is kept for a human to look at, and does not come back by itself. */
 static void job_load_failed(struct pn_job *job, int error)
 {
 	struct pn_worker *w = job->worker;
@@ -134,9 +144,14 @@ static void job_load_failed(struct pn_job *job, int error)
 	pn_log_id(&line, "id", &job->entry->id);
 	pn_log_str(&line, "error", strerror(-error));
 	pn_log_end(&line);
+	if (job->admin && error != -ENOMEM && error != -ENOBUFS && pn_admin_removes(job)) {
+		pn_job_record_removed(job);
+		return;
+	}
+	bool is_held = error == -EBADMSG || (error != -ENOMEM && error != -ENOBUFS && load_is_expired(job));
 	if (job->admin)
 		pn_admin_unreadable(job, error);
-	if (error == -EBADMSG)
+	if (is_held)
 		job->entry->flags |= PN_ENTRY_HELD;
 	if (job->entry->attempts < UINT16_MAX)
 		job->entry->attempts++;

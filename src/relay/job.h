@@ -157,10 +157,17 @@ int pn_job_plan(struct pn_job *job) PN_MUST_CHECK;
 struct pn_part *pn_job_reserved_part(struct pn_job *job);
 /* The next part that can be started, entering its pool; NULL: none, with job->park set when some are left. */
 struct pn_part *pn_job_next_part(struct pn_job *job);
+/* The attempt is over. While it goes on with another upstream that was full (job->park), those that it has tried
+ * are left alone; then all of them wait for the usual delay. */
+void pn_job_round_end(struct pn_job *job);
 
 /* ---- job_outcome.c ---- */
 void pn_job_decide(struct pn_job *job);
 void pn_job_record(struct pn_job *job);
+/* Administration removes a message that cannot be read. */
+void pn_job_record_removed(struct pn_job *job);
+/* The state that a recipient has in the outcome after that verdict. */
+enum pn_rcpt_state pn_rcpt_state_of(enum pn_verdict verdict);
 /* Verdict of a reply: first digit decides (RFC 5321 4.2), none or 421 is as 4yz (3.8). */
 enum pn_verdict pn_verdict_of_reply(const struct pn_smtp_reply_info *reply);
 /* Gives all recipients of the part the same local result, e.g. {4,4,1} "connect ...". Text is copied. */

@@ -3,8 +3,7 @@
  * job_outcome.c - what an attempt came to: verdicts, lifetime, the record in the journal, the log.
  *
  * Order on disk: reports first (report.c), then the outcome that says `bounced`; only when that is
- * durable are the reports queued. So after a crash in between the report is found again
- * undelivered, and by its id it is not written a second time.
+ * durable are the reports queued. After a crash in between recovery believes the report.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -156,29 +155,37 @@ void pn_job_decide(struct pn_job *job)
 
 /* ---- the record ---- */
 
+enum pn_rcpt_state pn_rcpt_state_of(enum pn_verdict verdict)
+{
+	switch (verdict) {
+	case PN_VERDICT_NONE:
+	case PN_VERDICT_DEFERRED:
+		return PN_RCPT_PENDING;
+	case PN_VERDICT_DELIVERED:
+	case PN_VERDICT_RELAYED:
+		return PN_RCPT_DELIVERED;
+	case PN_VERDICT_FAILED:
+		return PN_RCPT_BOUNCED;
+	case PN_VERDICT_EXPIRED:
+		return PN_RCPT_EXPIRED;
+	}
+	return PN_RCPT_PENDING;
+}
+
 static void record_rcpt(struct pn_job *job, const struct pn_job_rcpt *r)
 {
 	struct pn_worker *w = job->worker;
-	uint8_t *state = &job->message->rcpt_states[r->index];
-	switch ((enum pn_verdict)r->verdict) {
-	case PN_VERDICT_NONE:
+	enum pn_rcpt_state state = pn_rcpt_state_of((enum pn_verdict)r->verdict);
+	if (state == PN_RCPT_PENDING) {
+		pn_worker_count(w, PN_RELAY_C_deferred, r->verdict == PN_VERDICT_DEFERRED);
 		return;
-	case PN_VERDICT_DELIVERED:
-	case PN_VERDICT_RELAYED:
-		*state = PN_RCPT_DELIVERED;
+	}
+	job->message->rcpt_states[r->index] = (uint8_t)state;
+	if (state == PN_RCPT_DELIVERED) {
 		pn_worker_count(w, PN_RELAY_C_delivered, 1);
 		return;
-	case PN_VERDICT_DEFERRED:
-		pn_worker_count(w, PN_RELAY_C_deferred, 1);
-		return;
-	case PN_VERDICT_FAILED:
-		*state = PN_RCPT_BOUNCED;
-		break;
-	case PN_VERDICT_EXPIRED:
-		*state = PN_RCPT_EXPIRED;
-		pn_worker_count(w, PN_RELAY_C_expired, 1);
-		break;
 	}
+	pn_worker_count(w, PN_RELAY_C_expired, state == PN_RCPT_EXPIRED);
 	pn_worker_count(w, r->is_reported ? PN_RELAY_C_bounced : PN_RELAY_C_dropped, 1);
 }
 
@@ -286,8 +293,12 @@ static void record_on_final(void *ctx, int result)
 static void record_on_watched(void *ctx, int result)
 {
 	struct pn_job *job = ctx;
-	if (result < 0)
+	if (result < 0) {
 		record_failed(job->worker, result);
+		/* What the reports prove is nowhere else on disk. */
+		for (struct pn_spool_entry *e = job->reports.first; e; e = e->next)
+			pn_spool_entry_keep(e);
+	}
 	if (job->admin)
 		pn_admin_recorded(job, result);
 	pn_job_go(job, PN_JOB_END);
@@ -325,6 +336,15 @@ static void record_on_settled(void *ctx, int result)
 		return;
 	}
 	settling_end(s);
+}
+
+void pn_job_record_removed(struct pn_job *job)
+{
+	struct pn_outcome outcome = {.entry = job->entry, .is_final = true};
+	pn_worker_count(job->worker, PN_RELAY_C_removed, 1);
+	job->is_final = true;
+	job->state = PN_JOB_RECORDING;
+	pn_journal_record(job->worker->journal, &outcome, record_on_watched, job);
 }
 
 static void record_outcome(struct pn_job *job, const struct pn_outcome *outcome)
@@ -366,6 +386,7 @@ void pn_job_record(struct pn_job *job)
 	entry->upstream = record_upstream(job);
 	if (job->admin)
 		pn_admin_apply(job);
+	pn_job_round_end(job);
 	job->is_final = !job_has_pending(job);
 	entry->next_attempt_wall_ms = job->is_final ? 0 : record_next_attempt(job);
 	struct pn_outcome outcome = {

@@ -113,12 +113,32 @@ struct pn_part *pn_job_reserved_part(struct pn_job *job)
 	return NULL;
 }
 
+/* Upstreams 64 apart are not told apart: both are left alone, or both tried again. A message of several lots is on
+ * another one in each attempt. */
+static uint64_t round_bit(const struct pn_job *job, const struct pn_part *part)
+{
+	return job->lot_count > 1 ? 0 : UINT64_C(1) << (part->pool->upstream->serial % 64);
+}
+
+void pn_job_round_end(struct pn_job *job)
+{
+	uint64_t tried = 0, left = 0;
+	for (uint32_t i = 0; i < job->part_count; i++) {
+		const struct pn_part *part = &job->parts[i];
+		if (part->is_done)
+			tried |= round_bit(job, part);
+		else
+			left |= round_bit(job, part);
+	}
+	job->entry->round = job->park ? job->entry->round | (tried & ~left) : 0;
+}
+
 struct pn_part *pn_job_next_part(struct pn_job *job)
 {
 	struct pn_part *left = NULL;
 	for (uint32_t i = 0; i < job->part_count; i++) {
 		struct pn_part *part = &job->parts[i];
-		if (part->is_done)
+		if (part->is_done || (job->entry->round & round_bit(job, part)))
 			continue;
 		if (pn_pool_enter(part->pool)) {
 			job->pool = part->pool;

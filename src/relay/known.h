@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * known.h - what recovery found, so that a step that was done before a crash is not done again:
- * Maildir files of recovered messages that a mail program has already moved to cur. (Reports:
- * pn_spool_has_bounce.) Filled before threads, then only read.
+ * Maildir files of recovered messages that a mail program has already moved to cur. (Reports: the
+ * spool's recovery.) Filled before threads, then only read.
  */
 #ifndef PN_RELAY_KNOWN_H
 #define PN_RELAY_KNOWN_H

@@ -27,6 +27,7 @@
 /* Of the original's header; more is cut. */
 #define REPORT_HEADER_MAX_BYTES (256u << 10)
 #define REPORT_ARENA_MAX_BYTES 65536u
+#define HELD_TEXT "held: the content cannot be read, so that no bounce can be made"
 
 enum report_phase { REPORT_TEXT, REPORT_ORIGINAL, REPORT_TAIL, REPORT_COMMIT };
 
@@ -135,13 +136,13 @@ static void report_free(struct pn_report *rp)
 	pn_job_go(job, PN_JOB_REPORT);
 }
 
-static void report_stored(struct pn_report *rp, const char *result)
+static void report_stored(struct pn_report *rp)
 {
 	for (size_t i = 0; i < rp->count; i++)
 		rp->rcpts[i]->is_reported = true;
 	if (rp->action == PN_DSN_DELAYED)
 		rp->job->is_delay_reported = true;
-	report_log(rp, result);
+	report_log(rp, "queued");
 	report_free(rp);
 }
 
@@ -173,7 +174,16 @@ static void report_on_commit(void *ctx, int result, struct pn_spool_entry *entry
 	}
 	pn_worker_count(rp->job->worker, PN_RELAY_C_reports, 1);
 	pn_entry_list_push(&rp->job->reports, entry);
-	report_stored(rp, "queued");
+	report_stored(rp);
+}
+
+/* What the outcome will say, so that after a crash in between nobody is told again. */
+static void report_prove(struct pn_report *rp)
+{
+	pn_spool_txn_prove(rp->txn, &rp->job->entry->id, rp->action == PN_DSN_DELAYED ? PN_ENTRY_DELAY_SENT : 0);
+	for (size_t i = 0; i < rp->count && rp->action != PN_DSN_DELAYED; i++)
+		pn_spool_txn_prove_rcpt(rp->txn, rp->rcpts[i]->index,
+		                        pn_rcpt_state_of((enum pn_verdict)rp->rcpts[i]->verdict));
 }
 
 static int report_commit(struct pn_report *rp)
@@ -193,6 +203,7 @@ static int report_commit(struct pn_report *rp)
 	e.is_smtputf8 = rp->scan.facts.needs_smtputf8;
 	if (pn_envelope_add_recipient(&e, &rp->arena, &rcpt) < 0)
 		return -ENOMEM;
+	report_prove(rp);
 	pn_spool_txn_commit(rp->txn, &e, &rp->scan.facts, &no_edits, report_on_commit, rp);
 	return 0;
 }
@@ -250,6 +261,24 @@ static int report_original(struct pn_report *rp, struct pn_slice piece)
 	return report_write(rp, pn_slice(piece.ptr, len));
 }
 
+/* What the report is to return cannot be read. When that is for good, or the message's time is up, it is held:
+ * else it would be tried, and fail to be reported, for ever. */
+static void report_unreadable(struct pn_report *rp, int error)
+{
+	static const struct pn_smtp_reply_info why = {
+		.enhanced = {4, 3, 0},
+		.text = {(const uint8_t *)HELD_TEXT, sizeof(HELD_TEXT) - 1},
+	};
+	bool is_over = rp->action == PN_DSN_FAILED && rp->rcpts[0]->verdict == PN_VERDICT_EXPIRED &&
+	               error != -ENOMEM;
+	if (error == -EBADMSG || is_over) {
+		rp->job->is_damaged = true;
+		for (size_t i = 0; i < rp->count && rp->action == PN_DSN_FAILED; i++)
+			rp->rcpts[i]->reply = why;
+	}
+	report_failed(rp, error);
+}
+
 static void report_on_piece(void *ctx, int result, struct pn_slice piece)
 {
 	struct pn_report *rp = ctx;
@@ -259,9 +288,7 @@ static void report_on_piece(void *ctx, int result, struct pn_slice piece)
 	else if (result > 0)
 		result = report_original(rp, piece);
 	if (result < 0) {
-		/* Else it would be tried, and fail to be reported, for ever. */
-		rp->job->is_damaged = rp->job->is_damaged || result == -EBADMSG;
-		report_failed(rp, result);
+		report_unreadable(rp, result);
 		return;
 	}
 	report_pump(rp);
@@ -390,10 +417,6 @@ static void report_begin(struct pn_report *rp)
 	int rc = report_fill(rp);
 	if (rc < 0) {
 		report_failed(rp, rc);
-		return;
-	}
-	if (pn_spool_has_bounce(w->relay->spool, &rp->dsn.report_id)) {
-		report_stored(rp, "queued before");
 		return;
 	}
 	pn_content_scan_init(&rp->scan, UINT64_MAX, UINT64_MAX, UINT32_MAX);

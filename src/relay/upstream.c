@@ -356,6 +356,8 @@ enum pn_acquire pn_pool_acquire(struct pn_pool *pool, struct pn_job *job, uint32
 	}
 	if (pool->conn_count > pool->closing_count) {
 		pool_wake_with_host(pool);
+		/* What it has tried it may try again then. */
+		job->part->tried = 0;
 		return pool_wait(pool, job, false);
 	}
 	pn_pool_wake_all(pool);

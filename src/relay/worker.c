@@ -306,6 +306,8 @@ void pn_worker_progress(struct pn_worker *w)
 		w->state = PN_WORKER_CLOSING;
 		worker_end_connections(w);
 	}
+	if (w->state != PN_WORKER_SERVING)
+		pn_journal_flush(w->journal);
 	if (w->state != PN_WORKER_CLOSING || worker_has_connections(w) || !worker_is_at_rest(w))
 		return;
 	pn_dns_stop(w->dns);

@@ -153,10 +153,8 @@ static void fail_without_note(struct pn_append *a, struct pn_spool_file *f, int 
 static void void_run(struct pn_spool *spool, struct pn_job *job)
 {
 	struct pn_append_void *v = pn_container_of(job, struct pn_append_void, job);
-	/* Whether it worked or not: the waiters learn that their messages were not taken (README.md V4). */
-	if (pn_void_note(spool, v->file->id, v->from) < 0)
-		pn_logf(PN_LOG_WARN, "spool", "segment %016llx failed at offset %llu",
-			(unsigned long long)v->file->id, (unsigned long long)v->from);
+	/* Whether it worked or not: the waiters learn that their messages were not taken (README.md V6). */
+	v->file->is_voided = pn_void_note(spool, v->file, v->from) == 0;
 }
 
 static void void_done(struct pn_loop *loop, struct pn_task *task)

@@ -11,6 +11,7 @@
 #include <postern/base/prng.h>
 
 #include "spool/internal.h"
+#include "spool/void.h"
 
 struct pn_file_hold {
 	struct pn_mpsc_node node;
@@ -27,6 +28,7 @@ static void file_finish(struct pn_spool *spool, struct pn_removal *r)
 	/* relaxed: the reference count has ordered us behind the writer that set it */
 	uint64_t from = atomic_load_explicit(&f->void_from, memory_order_relaxed);
 	if (from != 0) {
+		pn_void_slot_free(spool, f->id);
 		char name[PN_FILE_NAME_SIZE];
 		pn_void_name(name, f->id, from);
 		int err = pn_io_unlink("spool.void.unlink", spool->segments_fd, name);

@@ -103,6 +103,7 @@ struct pn_spool_file {
 	_Atomic uint64_t live_bytes; /* of a segment: records of messages that are still owed */
 	_Atomic bool is_closed;      /* nobody writes to it any more */
 	_Atomic uint64_t void_from;  /* 0: no void note */
+	bool is_voided;              /* durably so: set by the helper before it answers */
 	struct pn_removal removal;
 	struct pn_mpsc held_files;       /* struct pn_file_hold */
 	_Atomic uint64_t *held_journals; /* of a segment: one bit for each slot */
@@ -190,12 +191,23 @@ struct pn_sync {
 void pn_sync_start(struct pn_loop *loop, struct pn_sync *sync,
 		   void (*fn)(struct pn_sync *sync, int res), int fd, bool data_only);
 
+/* ---- notes of void records (void.h) ---- */
+
+#define PN_VOID_SLOTS 64u
+struct pn_void_slot {
+	uint64_t id; /* 0: free */
+	uint64_t from;
+};
+struct pn_void_slots {
+	int fd; /* -1: none can be taken */
+	struct pn_void_slot at[PN_VOID_SLOTS];
+};
+
 /* ---- the spool ---- */
 
-#define PN_SPOOL_COUNTERS(X)                                                  \
-	X(removals)                                                           \
-	X(removal_failures) X(damaged) X(voids) X(void_failures) X(recovered) \
-		X(recovered_finished)
+#define PN_SPOOL_COUNTERS(X) \
+	X(removals)          \
+	X(removal_failures) X(damaged) X(voids) X(void_failures) X(recovered) X(recovered_finished)
 enum pn_spool_counter {
 #define X(name) PN_SPOOL_C_##name,
 	PN_SPOOL_COUNTERS(X)
@@ -203,13 +215,12 @@ enum pn_spool_counter {
 		PN_SPOOL_COUNTER_COUNT
 };
 
-struct pn_id_set;
-
 struct pn_spool {
 	struct pn_spool_settings settings;
 	char *path;
 	int root_fd, lock_fd, segments_fd, files_fd, journals_fd, damaged_fd;
 	struct pn_helper helper;
+	struct pn_void_slots void_slots;
 	struct pn_spool_file large; /* `file` of every entry with a file of its own */
 
 	pthread_mutex_t reserve_lock;
@@ -234,7 +245,6 @@ struct pn_spool {
 
 	void (*orphan_fn)(struct pn_spool_entry *entry, void *ctx);
 	void *orphan_ctx;
-	struct pn_id_set *bounces; /* written by recovery only */
 	pn_counter counters[PN_SPOOL_COUNTER_COUNT];
 	struct pn_counter_block counter_block;
 };
@@ -281,6 +291,10 @@ static inline uint64_t pn_progress_offset(uint64_t progress)
 }
 /* Lets go of what the entry's progress refers to and sets it to 0 (journal.c). */
 void pn_progress_drop(struct pn_spool *spool, struct pn_spool_entry *entry);
+/* The entry's progress is `state` from now on, in memory; what is on disk stays. 0, -ENOMEM or -ENOBUFS. */
+struct pn_outcome_state;
+int pn_progress_set(struct pn_spool_entry *entry,
+		    const struct pn_outcome_state *state) PN_MUST_CHECK;
 /* Frees only what is in memory: the references stay. */
 void pn_progress_forget(struct pn_spool_entry *entry);
 /* The outcome in memory (pn_progress_is_memory) as it would be on disk. */

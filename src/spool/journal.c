@@ -81,6 +81,21 @@ static void progress_keep(struct pn_outcome_rec *rec)
 	e->progress = PN_PROGRESS_MEMORY | (uint64_t)(uintptr_t)rec;
 }
 
+int pn_progress_set(struct pn_spool_entry *entry, const struct pn_outcome_state *state)
+{
+	struct pn_outcome_rec *rec = calloc(1, sizeof(*rec));
+	if (!rec)
+		return -ENOMEM;
+	pn_buf_init(&rec->text, PN_COMMIT_MAX_BYTES);
+	rec->entry = entry;
+	int err = pn_outcome_encode(&rec->text, state);
+	if (err < 0)
+		rec_free(rec);
+	else
+		progress_keep(rec);
+	return err;
+}
+
 /* ---- the end of a message ---- */
 
 static void large_finish(struct pn_spool *spool, struct pn_removal *r)
@@ -118,7 +133,7 @@ static void finalize(struct pn_outcome_rec *rec, struct pn_spool_file *journal_f
 	struct pn_spool_entry *e = rec->entry;
 	struct pn_spool_file *f = e->file;
 	uint64_t bytes = pn_entry_disk_bytes(e);
-	bool is_large = pn_entry_is_large(e);
+	bool is_large = pn_entry_is_large(e), is_kept = e->is_kept;
 	uint64_t id = e->offset;
 
 	pn_progress_drop(s, e);
@@ -126,8 +141,14 @@ static void finalize(struct pn_outcome_rec *rec, struct pn_spool_file *journal_f
 	free(e);
 	atomic_fetch_sub_explicit(&s->messages, 1, memory_order_relaxed);
 	atomic_fetch_sub_explicit(&s->slots_used, 1, memory_order_relaxed);
-	if (is_large) {
+	if (is_large && !is_kept) {
 		pn_large_remove(s, rec, id, bytes, journal_file);
+		return;
+	}
+	if (is_large) {
+		/* The journal stays with the file: this reference is not given back. */
+		pn_file_ref(journal_file);
+		rec_free(rec);
 		return;
 	}
 	pn_file_hold_journal(f, journal_file);
@@ -216,7 +237,6 @@ static int rec_encode(struct pn_outcome_rec *rec, const struct pn_outcome *o)
 		.id = e->id,
 		.seq = ++e->outcome_seq,
 		.is_final = o->is_final,
-		.is_null_sender = e->is_null_sender,
 		.flags = o->flags,
 		.attempts = o->attempts,
 		.next_attempt_wall_ms = o->next_attempt_wall_ms,
@@ -277,6 +297,11 @@ void pn_journal_record(struct pn_journal *j, const struct pn_outcome *o, pn_jour
 		j->is_due = true;
 	else if (!pn_timer_is_armed(&j->timer))
 		pn_loop_timer_set(j->loop, &j->timer, j->spool->settings.outcome_sync_ms);
+}
+
+void pn_journal_flush(struct pn_journal *j)
+{
+	j->is_due = true;
 }
 
 /* ---- life ---- */

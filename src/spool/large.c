@@ -18,6 +18,7 @@
 #include <postern/base/log.h>
 #include <postern/base/prng.h>
 
+#include "spool/void.h"
 #include "spool/writer.h"
 
 #define LARGE_BATCH_BYTES  (4u * PN_BLOCK_STREAM_BYTES)
@@ -73,11 +74,26 @@ static void large_free(struct pn_large *l)
 	free(l);
 }
 
+/* The name is there, or may be there again, though the message was answered with an error. README.md LF. */
+static void make_void(struct pn_spool *spool, const struct pn_large *l, int why)
+{
+	if (pn_void_slot_take(spool, l->id, 0) == 0) {
+		pn_spool_count(spool, PN_SPOOL_C_voids);
+		return;
+	}
+	int err = l->fd >= 0 && ftruncate(l->fd, 0) < 0 ? -errno : 0;
+	err = pn_fault_result("spool.file.cut", err);
+	pn_spool_count(spool, PN_SPOOL_C_void_failures);
+	pn_logf(PN_LOG_ERROR, "spool",
+		"cannot unlink files/%s, which was answered with an error: %s (cut: %s); after a "
+		"crash of "
+		"the machine it may be delivered",
+		l->name, strerror(-why), err < 0 ? strerror(-err) : "done");
+}
+
 static void cleanup_run(struct pn_spool *spool, struct pn_job *job)
 {
 	struct pn_large *l = pn_container_of(job, struct pn_large, cleanup);
-	if (l->fd >= 0)
-		close(l->fd);
 	int tmp = pn_io_unlink("spool.file.unlink_tmp", spool->files_fd, l->name_tmp);
 	int err = l->is_renamed ? pn_io_unlink("spool.file.unlink", spool->files_fd, l->name) : 0;
 	err = err == -ENOENT ? 0 : err;
@@ -86,14 +102,10 @@ static void cleanup_run(struct pn_spool *spool, struct pn_job *job)
 	if (tmp < 0 && tmp != -ENOENT)
 		pn_logf(PN_LOG_INFO, "spool", "files/%s stays until the next start: %s",
 			l->name_tmp, strerror(-tmp));
-	if (err < 0 && l->is_renamed) {
-		pn_spool_count(spool, PN_SPOOL_C_void_failures);
-		pn_logf(PN_LOG_ERROR, "spool",
-			"cannot unlink files/%s, which was answered with an error: %s; after a "
-			"restart it "
-			"may be delivered",
-			l->name, strerror(-err));
-	}
+	if (err < 0 && l->is_renamed)
+		make_void(spool, l, err);
+	if (l->fd >= 0)
+		close(l->fd);
 }
 
 static void cleanup_done(struct pn_loop *loop, struct pn_task *task)

@@ -70,8 +70,8 @@ static void on_appended(struct pn_append_item *item, int result)
 		e->generation = item->head.generation;
 		pn_file_unref(old);
 		m->hold = NULL;
-	} else if (item->file) {
-		/* Should its void note be impossible, the copy must not outlive the journal that will say
+	} else if (item->file && !item->file->is_voided) {
+		/* Its void note is impossible: the copy must not outlive the journal that will say
 		 * final: that one is held by the old segment. */
 		pn_file_hold_file(item->file, old, m->hold);
 		m->hold = NULL;

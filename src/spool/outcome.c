@@ -17,19 +17,18 @@ enum {
 	T_STATES = 7,
 	T_REPLY = 8,
 };
-enum { KIND_FINAL = 1, KIND_NULL_SENDER = 2 };
+/* 2 has been used once. */
+enum { KIND_FINAL = 1 };
 
 int pn_outcome_encode(struct pn_buf *out, const struct pn_outcome_state *state)
 {
 	struct pn_tlv_out o = { .buf = out };
 	struct pn_slice reply = state->last_reply;
-	unsigned kind = (state->is_final ? KIND_FINAL : 0u) |
-			(state->is_null_sender ? KIND_NULL_SENDER : 0u);
 
 	reply.len = pn_min_size(reply.len, PN_LAST_REPLY_MAX);
 	pn_tlv_slice(&o, T_ID, pn_slice(state->id.octets, sizeof(state->id.octets)));
 	pn_tlv_u32(&o, T_SEQ, state->seq);
-	pn_tlv_u8(&o, T_KIND, (uint8_t)kind);
+	pn_tlv_u8(&o, T_KIND, state->is_final ? KIND_FINAL : 0);
 	/* Nobody will ask a finished message how it fared. */
 	if (!state->is_final) {
 		pn_tlv_u32(&o, T_ATTEMPTS, state->attempts);
@@ -53,7 +52,6 @@ static bool decode_field(uint16_t type, struct pn_slice value, struct pn_outcome
 		if (!pn_tlv_get_u8(value, UINT8_MAX, &small))
 			return false;
 		s->is_final = small & KIND_FINAL;
-		s->is_null_sender = small & KIND_NULL_SENDER;
 		return true;
 	case T_ATTEMPTS:
 		if (!pn_tlv_get_u32(value, &number) || number > UINT16_MAX)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "spool/layout.h"
+#include "spool/octets.h"
 #include "spool/tlv.h"
 
 enum {
@@ -26,6 +27,7 @@ enum {
 	T_RECIPIENT = 15,
 	T_FACTS = 16,
 	T_EDIT = 17,
+	T_PROOF = 18,
 };
 enum { T_RCPT_ADDRESS = 1, T_RCPT_NOTIFY = 2, T_RCPT_ORCPT = 3 };
 enum {
@@ -35,6 +37,7 @@ enum {
 	T_FACT_RECEIVED = 4,
 	T_FACT_FLAGS = 5
 };
+enum { T_PROOF_ORIGINAL = 1, T_PROOF_FLAGS = 2, T_PROOF_RCPTS = 3 };
 enum { T_EDIT_AT = 1, T_EDIT_DELETE = 2, T_EDIT_INSERT = 3 };
 enum { FACT_8BIT_HEADER = 1, FACT_8BIT_BODY = 2, FACT_FINAL_CRLF = 4, FACT_SMTPUTF8 = 8 };
 
@@ -81,8 +84,36 @@ static void encode_facts(struct pn_tlv_out *o, const struct pn_content_facts *f)
 	pn_tlv_end(o, begin);
 }
 
+static void encode_proof(struct pn_tlv_out *o, const struct pn_commit_proof *p)
+{
+	size_t begin = pn_tlv_begin(o, T_PROOF);
+	pn_tlv_slice(o, T_PROOF_ORIGINAL, pn_slice(p->original.octets, sizeof(p->original.octets)));
+	pn_tlv_u8(o, T_PROOF_FLAGS, p->flags);
+	pn_tlv_slice(o, T_PROOF_RCPTS, p->rcpts);
+	pn_tlv_end(o, begin);
+}
+
+int pn_proof_rcpt_put(struct pn_buf *out, uint32_t index, uint8_t state)
+{
+	uint8_t octets[PN_PROOF_RCPT_SIZE];
+	pn_put_u32(octets, index);
+	octets[4] = state;
+	return pn_buf_append(out, octets, sizeof(octets));
+}
+
+bool pn_proof_rcpt_next(struct pn_slice *rcpts, uint32_t *ret_index, uint8_t *ret_state)
+{
+	if (rcpts->len < PN_PROOF_RCPT_SIZE)
+		return false;
+	*ret_index = pn_get_u32(rcpts->ptr);
+	*ret_state = rcpts->ptr[4];
+	pn_slice_advance(rcpts, PN_PROOF_RCPT_SIZE);
+	return true;
+}
+
 int pn_commit_encode(struct pn_buf *out, uint64_t content_len, const struct pn_envelope *envelope,
-		     const struct pn_content_facts *facts, const struct pn_edit_list *edits)
+		     const struct pn_content_facts *facts, const struct pn_edit_list *edits,
+		     const struct pn_commit_proof *proof)
 {
 	struct pn_tlv_out o = { .buf = out };
 	encode_envelope(&o, envelope);
@@ -95,6 +126,8 @@ int pn_commit_encode(struct pn_buf *out, uint64_t content_len, const struct pn_e
 		pn_tlv_slice_opt(&o, T_EDIT_INSERT, e->insert);
 		pn_tlv_end(&o, begin);
 	}
+	if (proof)
+		encode_proof(&o, proof);
 	pn_tlv_pad(&o, pn_rec_size(content_len, 0), PN_REC_ALIGN);
 	return o.err;
 }
@@ -216,6 +249,25 @@ static bool decode_id(struct pn_slice value, struct pn_id *ret)
 	return true;
 }
 
+static int decode_proof(struct pn_slice in, struct pn_commit *c)
+{
+	struct pn_slice value;
+	uint16_t type;
+	int got;
+
+	c->proof = (struct pn_commit_proof){ 0 };
+	while ((got = pn_tlv_next(&in, &type, &value)) > 0) {
+		if (type == T_PROOF_ORIGINAL)
+			c->has_proof = decode_id(value, &c->proof.original);
+		if (type == T_PROOF_FLAGS && !pn_tlv_get_u8(value, UINT8_MAX, &c->proof.flags))
+			return -EBADMSG;
+		if (type == T_PROOF_RCPTS)
+			c->proof.rcpts = value;
+	}
+	return got < 0 || !c->has_proof || c->proof.rcpts.len % PN_PROOF_RCPT_SIZE != 0 ? -EBADMSG
+											: 0;
+}
+
 /* The envelope's text fields. False: not one of them. */
 static bool decode_text(uint16_t type, struct pn_slice value, struct pn_envelope *e)
 {
@@ -277,6 +329,8 @@ static int decode_field(uint16_t type, struct pn_slice value, uint64_t content_l
 		return decode_facts(value, &c->facts);
 	case T_EDIT:
 		return decode_edit(value, content_len, a, &c->edits);
+	case T_PROOF:
+		return decode_proof(value, c);
 	default:
 		if (decode_text(type, value, &c->envelope) ||
 		    decode_number(type, value, &c->envelope))

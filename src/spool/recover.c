@@ -219,12 +219,11 @@ static void place_entry(struct pn_spool_entry *e, struct pn_spool_file *file, ui
 	e->size_bytes = head->content_len;
 	e->commit_len = head->commit_len;
 	e->generation = head->generation;
-	e->is_null_sender = commit->envelope.reverse_path.len == 0;
 }
 
 /*
  * Which of two copies counts. Only messages in segments are moved, so a large one beside one in a segment is
- * the same message committed twice (a bounce made again): the segment's wins, because a file of its own can go
+ * the same message committed twice (a report made again): the segment's wins, because a file of its own can go
  * at once.
  */
 static bool is_newer(const struct pn_spool_entry *a, const struct pn_spool_entry *b)
@@ -249,8 +248,10 @@ int pn_recovery_add(struct pn_recovery *r, struct pn_spool_file *file, uint64_t 
 		if (!e)
 			return pn_recovery_no_memory(r);
 		place_entry(e, file, offset, head, commit);
-		r->found[r->found_count++] = (struct pn_found){ .entry = e };
-		return 0;
+		r->found[r->found_count++] =
+			(struct pn_found){ .entry = e,
+					   .recipient_count = commit->envelope.recipient_count };
+		return commit->has_proof ? pn_recovery_prove(r, index, &commit->proof) : 0;
 	}
 	struct pn_spool_entry *e = r->found[index].entry;
 	struct pn_spool_entry copy = { 0 };
@@ -285,6 +286,12 @@ static int finish_final(struct pn_recovery *r, struct pn_found *f)
 {
 	struct pn_spool_entry *e = f->entry;
 	pn_spool_count(r->spool, PN_SPOOL_C_recovered_finished);
+	if (f->is_kept)
+		pn_spool_entry_keep(e);
+	if (pn_entry_is_large(e) && f->is_kept) {
+		pn_file_ref(f->final_journal);
+		return 0;
+	}
 	if (pn_entry_is_large(e))
 		return remove_large(r, e->offset, pn_entry_disk_bytes(e), f->final_journal);
 	pn_file_hold_journal(e->file, f->final_journal);
@@ -308,7 +315,7 @@ static int finish_copy(struct pn_recovery *r, const struct pn_found_copy *copy)
 	return 0;
 }
 
-static void finish_owed(struct pn_recovery *r, struct pn_found *f, uint64_t now)
+static int finish_owed(struct pn_recovery *r, struct pn_found *f, uint64_t now)
 {
 	struct pn_spool *s = r->spool;
 	struct pn_spool_entry *e = f->entry;
@@ -327,23 +334,18 @@ static void finish_owed(struct pn_recovery *r, struct pn_found *f, uint64_t now)
 	atomic_fetch_add_explicit(&s->messages, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&s->slots_used, 1, memory_order_relaxed);
 	pn_spool_count(s, PN_SPOOL_C_recovered);
+	if (f->is_kept)
+		pn_spool_entry_keep(e);
+	return f->states ? pn_recovery_settle(r, f) : 0;
 }
 
 /* References and holds as they were before. */
 static int rebuild(struct pn_recovery *r)
 {
 	uint64_t now = pn_clock_wall_ms();
-	uint32_t ignored;
 	for (size_t i = 0; i < r->found_count; i++) {
 		struct pn_found *f = &r->found[i];
-		int err = 0;
-		if (f->entry->is_null_sender &&
-		    pn_id_set_add(r->spool->bounces, &f->entry->id, 0, &ignored) < 0)
-			return pn_recovery_no_memory(r);
-		if (f->final_journal)
-			err = finish_final(r, f);
-		else
-			finish_owed(r, f, now);
+		int err = f->final_journal ? finish_final(r, f) : finish_owed(r, f, now);
 		if (err < 0)
 			return err;
 	}
@@ -369,9 +371,16 @@ static void give_entries(struct pn_recovery *r, pn_spool_recover_fn fn, void *ct
 
 static void recovery_deinit(struct pn_recovery *r)
 {
-	for (size_t i = 0; i < r->found_count; i++)
+	for (size_t i = 0; i < r->found_count; i++) {
+		if (r->found[i].entry)
+			pn_progress_forget(r->found[i].entry);
 		free(r->found[i].entry);
+		free(r->found[i].progress_text);
+		free(r->found[i].states);
+	}
 	pn_id_set_free(r->ids);
+	free(r->proofs);
+	pn_buf_free(&r->proof_octets);
 	free(r->found);
 	free(r->copies);
 	free(r->voids);
@@ -383,16 +392,19 @@ static void recovery_deinit(struct pn_recovery *r)
 static int run_steps(struct pn_recovery *r)
 {
 	r->ids = pn_id_set_new();
-	r->spool->bounces = pn_id_set_new();
-	if (!r->ids || !r->spool->bounces)
+	if (!r->ids)
 		return pn_recovery_no_memory(r);
 	int err = pn_recover_slots(r);
 	if (err == 0)
 		err = pn_recover_segments(r);
 	if (err == 0)
 		err = pn_recover_files(r);
-	if (err == 0)
+	if (err == 0) {
+		pn_recover_proofs_find(r);
 		err = pn_recover_journals(r);
+	}
+	if (err == 0)
+		err = pn_recover_proofs_apply(r);
 	if (err == 0)
 		err = rebuild(r);
 	return err;
@@ -404,7 +416,7 @@ int pn_spool_recover(struct pn_spool *spool, pn_spool_recover_fn fn, void *ctx,
 	struct pn_recovery r = { .spool = spool, .err = err };
 	uint64_t start_ms = pn_clock_mono_ms();
 
-	PN_ASSERT(!spool->bounces);
+	pn_buf_init(&r.proof_octets, SIZE_MAX);
 	pn_arena_init(&r.arena, 16384, pn_commit_arena_max(PN_COMMIT_MAX_BYTES));
 	int res = run_steps(&r);
 	if (res == 0) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * recover.h - start-up, between recover.c (order of steps, result), recover_segment.c, recover_files.c (large
- * messages) and recover_journal.c. One thread, before all others. README.md "Recovery".
+ * messages), recover_journal.c and recover_proof.c (reports). One thread, before all others. README.md "Recovery".
  */
 #ifndef PN_SPOOL_RECOVER_H
 #define PN_SPOOL_RECOVER_H
@@ -18,6 +18,21 @@ struct pn_found {
 	struct pn_spool_file *progress_journal; /* has the newest progress */
 	uint64_t progress_offset;
 	uint32_t seq;
+	uint32_t recipient_count;
+	bool is_kept;           /* a report whose record must stay, see pn_spool_entry_keep */
+	bool is_told_of;        /* some report tells of this message: */
+	uint8_t *progress_text; /* then its newest progress, */
+	size_t progress_len;
+	uint8_t *
+		states; /* and what became of its recipients, once a report proves more than that */
+};
+
+/* A report and what it proves. */
+struct pn_found_proof {
+	struct pn_id original;
+	uint32_t report, target; /* in found; target: none yet */
+	uint8_t flags;
+	size_t at, len; /* in proof_octets */
 };
 
 /* A copy that is not the newest. */
@@ -42,6 +57,9 @@ struct pn_recovery {
 	size_t copies_count, copies_cap;
 	struct pn_found_void *voids;
 	size_t voids_count, voids_cap;
+	struct pn_found_proof *proofs;
+	size_t proofs_count, proofs_cap;
+	struct pn_buf proof_octets;
 	struct pn_spool_file **files; /* each with recovery's own reference */
 	size_t files_count, files_cap;
 	uint8_t *octets; /* of the file being read */
@@ -95,5 +113,19 @@ int pn_recover_slots(struct pn_recovery *r) PN_MUST_CHECK;
 int pn_recover_segments(struct pn_recovery *r) PN_MUST_CHECK;
 int pn_recover_files(struct pn_recovery *r) PN_MUST_CHECK;
 int pn_recover_journals(struct pn_recovery *r) PN_MUST_CHECK;
+
+/* ---- recover_proof.c ---- */
+/* `found` is a report with that proof. 0 or -ENOMEM with err set. */
+int pn_recovery_prove(struct pn_recovery *r, uint32_t found,
+		      const struct pn_commit_proof *proof) PN_MUST_CHECK;
+/* Which messages reports tell of; behind segments and files, before journals. */
+void pn_recover_proofs_find(struct pn_recovery *r);
+/* Keeps the newest progress of a message that reports tell of. 0 or -ENOMEM with err set. */
+int pn_recovery_progress(struct pn_recovery *r, struct pn_found *f,
+			 struct pn_slice text) PN_MUST_CHECK;
+/* Behind the journals. 0 or -ENOMEM with err set. */
+int pn_recover_proofs_apply(struct pn_recovery *r) PN_MUST_CHECK;
+/* The state in f->states becomes the progress of the entry, in memory. 0 or -ENOMEM with err set. */
+int pn_recovery_settle(struct pn_recovery *r, struct pn_found *f) PN_MUST_CHECK;
 
 #endif

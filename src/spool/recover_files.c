@@ -12,6 +12,7 @@
 #include <postern/base/log.h>
 
 #include "spool/recover.h"
+#include "spool/void.h"
 
 static void set_aside(struct pn_recovery *r, const char *name)
 {
@@ -73,17 +74,25 @@ static int check_file(struct pn_recovery *r, const char *name, int fd, uint64_t 
 	return err;
 }
 
+/* A file that is void, by its name or by a slot. */
+static void drop_void(struct pn_recovery *r, const char *name)
+{
+	int err = pn_io_unlink("spool.file.unlink_tmp", r->spool->files_fd, name);
+	if (err < 0)
+		pn_logf(PN_LOG_INFO, "spool", "files/%s stays until the next start: %s", name,
+			strerror(-err));
+}
+
 static int recover_file(struct pn_recovery *r, const char *name)
 {
-	uint64_t id;
-	if (pn_file_name_parse(name, ".tmp", &id)) {
-		int err = pn_io_unlink("spool.file.unlink_tmp", r->spool->files_fd, name);
-		if (err < 0)
-			pn_logf(PN_LOG_INFO, "spool", "files/%s stays until the next start: %s",
-				name, strerror(-err));
+	uint64_t id, from;
+	bool is_msg = pn_file_name_parse(name, ".msg", &id);
+	if (pn_file_name_parse(name, ".tmp", &id) ||
+	    (is_msg && pn_void_slot_find(r->spool, id, &from))) {
+		drop_void(r, name);
 		return 0;
 	}
-	if (!pn_file_name_parse(name, ".msg", &id))
+	if (!is_msg)
 		return 0;
 	int fd = pn_recovery_open(r, "spool.file.open", r->spool->files_fd, name, O_RDONLY);
 	if (fd < 0) {
@@ -116,5 +125,8 @@ int pn_recover_files(struct pn_recovery *r)
 		r->octets = more;
 		r->octets_cap = PN_COMMIT_MAX_BYTES;
 	}
-	return pn_recovery_each(r, r->spool->files_fd, "files", recover_file);
+	int err = pn_recovery_each(r, r->spool->files_fd, "files", recover_file);
+	if (err == 0)
+		pn_void_slots_prune(r->spool);
+	return err;
 }

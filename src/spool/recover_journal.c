@@ -44,8 +44,6 @@ static int take_outcome(struct pn_recovery *r, struct pn_spool_file *file,
 	uint32_t index;
 	if (item->head.kind != PN_REC_OUTCOME || pn_outcome_decode(item->commit, &state) < 0)
 		return 0;
-	if (state.is_null_sender && pn_id_set_add(r->spool->bounces, &state.id, 0, &index) < 0)
-		return pn_recovery_no_memory(r);
 	if (!pn_id_set_find(r->ids, &state.id, &index))
 		return 0;
 	struct pn_found *f = &r->found[index];
@@ -59,6 +57,8 @@ static int take_outcome(struct pn_recovery *r, struct pn_spool_file *file,
 		f->entry->attempts = state.attempts;
 		f->entry->flags = state.flags;
 		f->entry->next_attempt_wall_ms = state.next_attempt_wall_ms;
+		if (f->is_told_of)
+			return pn_recovery_progress(r, f, item->commit);
 	}
 	return 0;
 }

@@ -10,6 +10,7 @@
 #include <postern/base/log.h>
 
 #include "spool/recover.h"
+#include "spool/void.h"
 
 struct gap {
 	uint64_t offset, len;
@@ -41,6 +42,8 @@ static int note_void(struct pn_recovery *r, const char *name)
 static uint64_t void_from(const struct pn_recovery *r, uint64_t id)
 {
 	uint64_t from = UINT64_MAX;
+	if (!pn_void_slot_find(r->spool, id, &from))
+		from = UINT64_MAX;
 	for (size_t i = 0; i < r->voids_count; i++) {
 		if (r->voids[i].id == id && r->voids[i].from < from)
 			from = r->voids[i].from;

@@ -12,9 +12,9 @@
 #include <postern/base/log.h>
 
 #include "spool/blob.h"
-#include "spool/id_set.h"
 #include "spool/internal.h"
 #include "spool/stats.h"
+#include "spool/void.h"
 
 #define INLINE_MAX_BYTES  (16u << 20)
 #define SEGMENT_MIN_BYTES (64u << 10)
@@ -109,7 +109,7 @@ static void free_all(struct pn_spool *s)
 		if (*fds[i] >= 0)
 			close(*fds[i]);
 	}
-	pn_id_set_free(s->bounces);
+	pn_void_slots_close(s);
 	pthread_mutex_destroy(&s->files_lock);
 	pthread_mutex_destroy(&s->reserve_lock);
 	free((void *)s->journals);
@@ -127,6 +127,7 @@ static struct pn_spool *spool_alloc(const struct pn_spool_settings *settings)
 	atomic_init(&s->free_space_min_bytes, settings->free_space_min_bytes);
 	s->root_fd = s->lock_fd = s->segments_fd = s->files_fd = s->journals_fd = s->damaged_fd =
 		-1;
+	s->void_slots.fd = -1;
 	pn_list_init(&s->files);
 	pthread_mutex_init(&s->files_lock, NULL);
 	pthread_mutex_init(&s->reserve_lock, NULL);
@@ -176,6 +177,8 @@ int pn_spool_open(const struct pn_spool_settings *settings, struct pn_spool **re
 	pn_spool_refresh_space(s);
 	/* Not on a full disk: then it serves what is there and takes nothing. */
 	(void)pn_reserve_fill(s);
+	if ((res = pn_void_slots_open(s)) < 0)
+		pn_logf(PN_LOG_WARN, "spool", "cannot use %s/voids: %s", s->path, strerror(-res));
 	pn_spool_counters_register(s);
 	*ret = s;
 	return 0;
@@ -216,7 +219,12 @@ void pn_spool_entry_free(struct pn_spool *spool, struct pn_spool_entry *entry)
 	atomic_fetch_sub_explicit(&spool->slots_used, 1, memory_order_relaxed);
 }
 
-bool pn_spool_has_bounce(const struct pn_spool *spool, const struct pn_id *id)
+void pn_spool_entry_keep(struct pn_spool_entry *entry)
 {
-	return spool->bounces && pn_id_set_has(spool->bounces, id);
+	if (entry->is_kept)
+		return;
+	entry->is_kept = true;
+	/* Not given back: neither is what the segment holds. */
+	if (!pn_entry_is_large(entry))
+		pn_file_ref(entry->file);
 }

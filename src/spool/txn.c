@@ -29,6 +29,9 @@ struct pn_spool_txn {
 	struct pn_spool_entry *entry; /* made in front, so that nothing can fail behind the sync */
 	struct pn_append_item item;
 	struct pn_task fail_task;
+	bool has_proof;
+	struct pn_commit_proof proof;
+	struct pn_buf proof_rcpts;
 };
 
 static bool take_slot(struct pn_spool_writer *w)
@@ -60,6 +63,7 @@ struct pn_spool_txn *pn_spool_txn_begin(struct pn_spool_writer *w, int *ret_err)
 	}
 	t->w = w;
 	t->blob = blob;
+	pn_buf_init(&t->proof_rcpts, PN_COMMIT_MAX_BYTES);
 	w->txns++;
 	return t;
 }
@@ -67,6 +71,7 @@ struct pn_spool_txn *pn_spool_txn_begin(struct pn_spool_writer *w, int *ret_err)
 static void txn_free(struct pn_spool_txn *t)
 {
 	pn_blob_unref(t->blob);
+	pn_buf_free(&t->proof_rcpts);
 	free(t->entry);
 	t->w->txns--;
 	free(t);
@@ -127,6 +132,20 @@ void pn_spool_txn_abort(struct pn_spool_txn *t)
 		pn_large_abort(t->large);
 	atomic_fetch_sub_explicit(&t->w->spool->slots_used, 1, memory_order_relaxed);
 	txn_free(t);
+}
+
+void pn_spool_txn_prove(struct pn_spool_txn *t, const struct pn_id *original, uint8_t flags)
+{
+	t->has_proof = true;
+	t->proof.original = *original;
+	t->proof.flags = flags;
+}
+
+void pn_spool_txn_prove_rcpt(struct pn_spool_txn *t, uint32_t index, enum pn_rcpt_state state)
+{
+	int err = pn_proof_rcpt_put(&t->proof_rcpts, index, (uint8_t)state);
+	if (err < 0 && t->error == 0)
+		t->error = err;
 }
 
 /* ---- commit ---- */
@@ -207,7 +226,9 @@ static int prepare(struct pn_spool_txn *t, const struct pn_envelope *envelope,
 	t->entry = calloc(1, sizeof(*t->entry));
 	if (!t->entry)
 		return -ENOMEM;
-	int err = pn_commit_encode(&blob->commit, t->size_bytes, envelope, facts, edits);
+	t->proof.rcpts = pn_buf_slice(&t->proof_rcpts);
+	int err = pn_commit_encode(&blob->commit, t->size_bytes, envelope, facts, edits,
+				   t->has_proof ? &t->proof : NULL);
 	if (err < 0)
 		return err;
 	blob->commit_counted = blob->commit.cap;
@@ -223,7 +244,6 @@ static int prepare(struct pn_spool_txn *t, const struct pn_envelope *envelope,
 	t->entry->id = envelope->id;
 	t->entry->size_bytes = t->size_bytes;
 	t->entry->commit_len = head->commit_len;
-	t->entry->is_null_sender = envelope->reverse_path.len == 0;
 	/* A record must leave room for others in its segment. */
 	uint64_t room = (t->w->spool->settings.segment_size_bytes - PN_FILE_HEADER_SIZE) / 2;
 	if (!t->large && pn_rec_size(head->content_len, head->commit_len) > room)

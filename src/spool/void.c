@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <postern/base/fault.h>
 #include <postern/base/log.h>
 
 struct void_retry {
@@ -26,31 +27,47 @@ static int make_note(struct pn_spool *spool, uint64_t id, uint64_t from)
 	return pn_io_sync("spool.segments.fsync", spool->segments_fd, false);
 }
 
-int pn_void_note(struct pn_spool *spool, uint64_t id, uint64_t from)
+/* The last resort: no length is believed durable, but a start of the process alone finds it. */
+static int cut(const struct pn_spool_file *f, uint64_t from)
 {
-	int err = make_note(spool, id, from);
-	if (err == 0) {
+	int res = ftruncate(f->fd, (off_t)from) < 0 ? -errno : 0;
+	return pn_fault_result("spool.segment.cut", res);
+}
+
+static void retry_later(struct pn_spool *spool, uint64_t id, uint64_t from)
+{
+	struct void_retry *retry = calloc(1, sizeof(*retry));
+	if (!retry)
+		return;
+	retry->id = id;
+	retry->from = from;
+	pn_list_push_back(&spool->helper.void_retries, &retry->node);
+}
+
+int pn_void_note(struct pn_spool *spool, const struct pn_spool_file *f, uint64_t from)
+{
+	int err = make_note(spool, f->id, from);
+	int slot_err = err < 0 ? pn_void_slot_take(spool, f->id, from) : 0;
+	if (slot_err == 0) {
 		pn_spool_count(spool, PN_SPOOL_C_voids);
 		return 0;
 	}
+	int cut_err = cut(f, from);
 	pn_spool_count(spool, PN_SPOOL_C_void_failures);
 	pn_logf(PN_LOG_ERROR, "spool",
-		"cannot note that records of a failed batch are void: %s; after a restart some "
-		"that "
-		"were answered with 451 may be delivered",
-		strerror(-err));
-	struct void_retry *retry = calloc(1, sizeof(*retry));
-	if (retry) {
-		retry->id = id;
-		retry->from = from;
-		pn_list_push_back(&spool->helper.void_retries, &retry->node);
-	}
+		"cannot note that records of segment %016llx from %llu on are void (%s; slot: %s; "
+		"cut: %s); "
+		"after a crash of the machine some that were answered with 451 may be delivered",
+		(unsigned long long)f->id, (unsigned long long)from, strerror(-err),
+		strerror(-slot_err), cut_err < 0 ? strerror(-cut_err) : "done");
+	retry_later(spool, f->id, from);
 	return err;
 }
 
 void pn_void_retries_run(struct pn_spool *spool)
 {
-	PN_LIST_FOR_EACH_SAFE(it, next, &spool->helper.void_retries) {
+	PN_LIST_FOR_EACH_SAFE(it, next, &spool->helper.void_retries)
+	{
 		struct void_retry *retry = pn_container_of(it, struct void_retry, node);
 		if (make_note(spool, retry->id, retry->from) < 0)
 			return;

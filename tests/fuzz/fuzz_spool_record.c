@@ -34,13 +34,18 @@ static void fuzz_commit(struct pn_slice in)
 	if (pn_commit_decode(in, content_len, &a, &first) == 0) {
 		pn_buf_init(&out, PN_COMMIT_MAX_BYTES);
 		PN_ASSERT(pn_commit_encode(&out, content_len, &first.envelope, &first.facts,
-					   &first.edits) == 0);
+					   &first.edits,
+					   first.has_proof ? &first.proof : NULL) == 0);
 		pn_arena_init(&b, 1024, pn_commit_arena_max(pn_buf_len(&out)));
 		PN_ASSERT(pn_commit_decode(pn_buf_slice(&out), content_len, &b, &second) == 0);
 		PN_ASSERT(pn_id_eq(&first.envelope.id, &second.envelope.id));
 		PN_ASSERT(first.envelope.recipient_count == second.envelope.recipient_count);
 		PN_ASSERT(pn_slice_eq(first.envelope.reverse_path, second.envelope.reverse_path));
 		PN_ASSERT(first.edits.count == second.edits.count);
+		PN_ASSERT(first.has_proof == second.has_proof);
+		PN_ASSERT(pn_id_eq(&first.proof.original, &second.proof.original));
+		PN_ASSERT(first.proof.flags == second.proof.flags);
+		PN_ASSERT(pn_slice_eq(first.proof.rcpts, second.proof.rcpts));
 		PN_ASSERT(memcmp(&first.facts, &second.facts, sizeof(first.facts)) == 0);
 		pn_arena_reset(&b);
 		pn_buf_free(&out);

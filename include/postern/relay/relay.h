@@ -169,6 +169,7 @@ struct pn_relay_item {
 	uint16_t attempts;
 	enum pn_relay_item_state state;
 	const char *upstream;          /* name; NULL when not known yet */
+	int error;                     /* of pn_relay_queue_show: why the message cannot be read, -errno; else 0 */
 };
 
 struct pn_relay_list {

@@ -67,6 +67,8 @@ void pn_spool_writer_set_internal(struct pn_spool_writer *w);
  * (queue_messages_max). Cheap, cached. */
 int pn_spool_admit(struct pn_spool_writer *w) PN_MUST_CHECK;
 
+enum pn_rcpt_state { PN_RCPT_PENDING, PN_RCPT_DELIVERED, PN_RCPT_BOUNCED, PN_RCPT_EXPIRED, PN_RCPT_REMOVED };
+
 /* ---- receiving a message ---- */
 /* Starts one. NULL with errno-style *ret_err (as pn_spool_admit, or -ENOMEM). No I/O yet. */
 struct pn_spool_txn *pn_spool_txn_begin(struct pn_spool_writer *w, int *ret_err);
@@ -82,6 +84,14 @@ void pn_spool_txn_on_writable(struct pn_spool_txn *t, pn_spool_txn_fn fn, void *
  * valid for a txn whose commit is pending: then the commit goes on
  * and its callback is not called (the client left; the message, once durable, is delivered). */
 void pn_spool_txn_abort(struct pn_spool_txn *t);
+/*
+ * The message is a report about `original` (RFC 3464): once it is durable it proves that the flags
+ * (PN_ENTRY_DELAY_SENT or none) are set and that recipient `index` of the original's envelope is in
+ * that state. Recovery believes it when no outcome says so, so that nobody is told twice. Before the
+ * commit; without memory the commit fails.
+ */
+void pn_spool_txn_prove(struct pn_spool_txn *t, const struct pn_id *original, uint8_t flags);
+void pn_spool_txn_prove_rcpt(struct pn_spool_txn *t, uint32_t index, enum pn_rcpt_state state);
 /*
  * Makes it durable: content, then the commit record with envelope, facts and edits (all copied
  * before return). fn is called on the loop, never from inside this call:
@@ -107,6 +117,7 @@ struct pn_spool_entry {
 	uint64_t offset;                /* private: of the record in its file */
 	uint64_t progress;              /* private: where the newest progress record lies (journal and offset), 0 = none */
 	uint64_t next_attempt_wall_ms;  /* holder's: when it is due; 0 = now */
+	uint64_t round;                 /* holder's: upstreams that were tried since it last waited for its time */
 	uint64_t size_bytes;            /* content */
 	uint32_t commit_len;            /* private */
 	uint32_t heap_index;            /* holder's: place in a schedule */
@@ -115,7 +126,7 @@ struct pn_spool_entry {
 	uint16_t attempts;
 	uint16_t upstream;              /* holder's: schedule it is in */
 	uint8_t flags;                  /* PN_ENTRY_* */
-	bool is_null_sender;            /* private: reverse-path <> */
+	bool is_kept;                   /* private: pn_spool_entry_keep */
 };
 #define PN_ENTRY_HELD 1u      /* postern queue hold */
 #define PN_ENTRY_DELAY_SENT 2u
@@ -139,15 +150,12 @@ typedef void (*pn_spool_move_fn)(void *ctx, int result, struct pn_spool_entry *e
 void pn_spool_entry_move(struct pn_spool_writer *w, struct pn_spool_entry *entry, pn_spool_move_fn fn, void *ctx);
 
 /*
- * Whether recovery found a message with reverse-path <> and this id, owed or already finished:
- * asked before a bounce with a derived id is made, so that a
- * crash between bounce and outcome does not bounce twice. Any thread, after pn_spool_recover.
+ * The record of this message (a report) stays on disk for this life of the process, even when it is
+ * final: the outcome that it proves could not be made durable. By its holder, on any thread.
  */
-bool pn_spool_has_bounce(const struct pn_spool *spool, const struct pn_id *id);
+void pn_spool_entry_keep(struct pn_spool_entry *entry);
 
 /* ---- reading back (relay) ---- */
-enum pn_rcpt_state { PN_RCPT_PENDING, PN_RCPT_DELIVERED, PN_RCPT_BOUNCED, PN_RCPT_EXPIRED, PN_RCPT_REMOVED };
-
 /* A message loaded for delivery; all slices live in the reader's arena. */
 struct pn_spool_message {
 	struct pn_envelope envelope;
@@ -187,6 +195,8 @@ void pn_spool_reader_done(struct pn_spool_reader *r);
 struct pn_journal *pn_journal_new(struct pn_spool *spool, struct pn_loop *loop, const char *name, struct pn_error *err);
 void pn_journal_free(struct pn_journal *j); /* flushed first: pn_journal_is_busy false */
 bool pn_journal_is_busy(const struct pn_journal *j);
+/* What is recorded is synced now, without waiting for more (shutting down). */
+void pn_journal_flush(struct pn_journal *j);
 
 /* What an attempt came to: the complete state of the message, so that the newest record suffices. */
 struct pn_outcome {

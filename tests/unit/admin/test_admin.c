@@ -145,7 +145,7 @@ static const struct key status_keys[] = {
 	{ "ok", TYPE_BOOL },         { "version", JSON_STRING },   { "hostname", JSON_STRING },
 	{ "pid", JSON_INTEGER },     { "uptime_s", JSON_INTEGER }, { "io_uring", JSON_ARRAY },
 	{ "spool", JSON_OBJECT },    { "limits", JSON_OBJECT },    { "memory", JSON_OBJECT },
-	{ "counters", JSON_OBJECT },
+	{ "counters", JSON_OBJECT }, { "ktls", JSON_OBJECT },
 };
 static const struct key spool_keys[] = {
 	{ "messages", JSON_INTEGER },     { "segments", JSON_INTEGER },

@@ -21,6 +21,7 @@
 	} while (0)
 
 struct fake_session {
+	unsigned mails;
 	struct fake_server *server;
 	int fd;
 	int fault;
@@ -358,7 +359,8 @@ static bool on_command(struct fake_session *s, const char *line)
 		return say(s, s->is_authenticated ? "235 2.7.0 welcome\r\n" : "535 5.7.8 no\r\n");
 	}
 	if (strncasecmp(line, "MAIL FROM:", 10) == 0) {
-		if (s->fault == FAKE_CLOSE_AT_MAIL)
+		s->mails++;
+		if (s->fault == FAKE_CLOSE_AT_MAIL || (s->fault == FAKE_CLOSE_AT_SECOND_MAIL && s->mails == 2))
 			return false;
 		message_clear(&s->message);
 		s->message.mail = strdup(line);

@@ -20,6 +20,7 @@ enum fake_fault {
 	FAKE_NO_FAULT,
 	FAKE_CLOSE_AT_CONNECT,
 	FAKE_CLOSE_AT_MAIL,
+	FAKE_CLOSE_AT_SECOND_MAIL, /* of a connection */
 	FAKE_CLOSE_IN_DATA,
 	FAKE_CLOSE_AFTER_DOT,  /* takes the message, says nothing */
 	FAKE_SILENT,           /* no greeting */

@@ -34,7 +34,7 @@ static void open_spool(struct harness *h)
 		.memory_max_bytes = 64 << 20,
 		.free_space_min_bytes = 1 << 20,
 		.queue_messages_max = 100000,
-		.outcome_sync_ms = 5,
+		.outcome_sync_ms = h->outcome_sync_ms ? h->outcome_sync_ms : 5,
 		.node = 1,
 	};
 	if (pn_spool_open(&s, &h->spool, &err) < 0)
@@ -125,6 +125,18 @@ void harness_reopen(struct harness *h, uint64_t deadline_ms)
 {
 	harness_stop(h, deadline_ms);
 	close_spool(h);
+	open_spool(h);
+}
+
+void harness_crash(struct harness *h)
+{
+	char command[512];
+	snprintf(command, sizeof(command), "cp -a '%s/spool' '%s/crashed'", h->dir, h->dir);
+	assert_int_equal(system(command), 0);
+	harness_stop(h, 0);
+	close_spool(h);
+	snprintf(command, sizeof(command), "cd '%s' && rm -rf spool && mv crashed spool", h->dir);
+	assert_int_equal(system(command), 0);
 	open_spool(h);
 }
 

@@ -26,6 +26,7 @@ struct harness {
 	size_t recovered_count;
 	struct pn_spool_entry *recovered[64];
 	uint32_t inline_max_bytes;
+	uint32_t outcome_sync_ms; /* 0: 5 */
 	/* of the last commit */
 	bool is_committed;
 	struct pn_spool_entry *entry;
@@ -56,6 +57,8 @@ void harness_start(struct harness *h);
 void harness_stop(struct harness *h, uint64_t deadline_ms);
 /* Stops, closes the spool, opens it again and recovers: a restart. */
 void harness_reopen(struct harness *h, uint64_t deadline_ms);
+/* The same as the disk is at this moment: what is not durable now is lost. */
+void harness_crash(struct harness *h);
 void harness_close(struct harness *h);
 
 /* Stores and submits a message; its id in h->last_id. */
@@ -69,7 +72,7 @@ uint64_t harness_counter(struct harness *h, const char *scope, const char *name)
 #define harness_wait(expr)                                                                         \
 	do {                                                                                       \
 		for (int harness_i = 0; !(expr); harness_i++) {                                    \
-			if (harness_i == 15000)                                                    \
+			if (harness_i == 60000)                                                    \
 				fail_msg("never became true: %s", #expr);                          \
 			harness_nap();                                                             \
 		}                                                                                  \

@@ -197,6 +197,47 @@ static void test_restart_does_not_deliver_twice(void **state)
 	free(read_file(f, "new", &f->h.last_id, 2, NULL));
 }
 
+/* It lay in new at the start, and a mail program moves it before the message's turn comes. */
+static void test_file_that_moves_after_the_start(void **state)
+{
+	struct fixture *f = *state;
+	const char *to = "a@example.com";
+	struct harness_mail mail = {.from = "s@example.org", .to = &to, .to_count = 1,
+	                            .content = PN_SLICE_LIT(SIMPLE_CONTENT),
+	                            .next_attempt_wall_ms = pn_clock_wall_ms() + 3600 * 1000};
+	char name[PN_MAILDIR_NAME_SIZE], path[256], moved[256];
+	harness_start(&f->h); /* makes the folders */
+	harness_stop(&f->h, 1000);
+	harness_send(&f->h, &mail);
+	pn_maildir_name(name, &f->h.last_id, 0);
+	snprintf(path, sizeof(path), "%s/new/%s", f->maildir, name);
+	close(open(path, O_WRONLY | O_CREAT, 0600));
+	harness_start(&f->h);
+	snprintf(moved, sizeof(moved), "%s/cur/%s:2,S", f->maildir, name);
+	assert_int_equal(rename(path, moved), 0);
+	assert_int_equal(harness_action(&f->h, PN_RELAY_RETRY, &f->h.last_id), 0);
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_int_equal(count_files(f, "new"), 0);
+	assert_int_equal(count_files(f, "cur"), 1);
+	assert_int_equal(harness_counter(&f->h, "relay", "delivered"), 1);
+}
+
+#ifdef PN_FAULT_INJECTION
+/* In one life: the sync of new fails, so the recipient is owed; the next attempt finds its own file by name. */
+static void test_retry_reuses_the_name(void **state)
+{
+	struct fixture *f = *state;
+	harness_start(&f->h);
+	pn_fault_set_plan("maildir.dirsync:1:5");
+	harness_send_simple(&f->h, "s@example.org", "a@example.com");
+	harness_wait(harness_messages(&f->h) == 0);
+	pn_fault_set_plan(NULL);
+	assert_int_equal(harness_counter(&f->h, "relay", "deferred"), 1);
+	assert_int_equal(count_files(f, "new"), 1);
+	assert_int_equal(count_files(f, "tmp"), 0);
+}
+#endif
+
 static void one_fault(struct fixture *f, const char *plan, const char *status)
 {
 #ifdef PN_FAULT_INJECTION
@@ -494,6 +535,10 @@ int main(void)
 		T(test_success_is_told),
 		T(test_parts_for_both_upstreams),
 		T(test_restart_does_not_deliver_twice),
+		T(test_file_that_moves_after_the_start),
+#ifdef PN_FAULT_INJECTION
+		T(test_retry_reuses_the_name),
+#endif
 		T(test_full_disk_at_open),
 		T(test_full_disk_at_write),
 		T(test_quota_at_write),

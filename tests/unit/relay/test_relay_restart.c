@@ -100,7 +100,6 @@ static void test_submitted_message_of_the_future_is_scheduled(void **state)
 	assert_int_equal(fake_server_count(&f->server), 0);
 }
 
-#ifdef PN_FAULT_INJECTION
 static size_t count_bounces(struct fake_server *s)
 {
 	size_t count = 0;
@@ -108,7 +107,61 @@ static size_t count_bounces(struct fake_server *s)
 		count += strncmp(fake_message(s, i)->mail, "MAIL FROM:<>", 12) == 0;
 	return count;
 }
-#endif
+
+/* The bounce leaves while the message waits for the rest of its recipients; then another restart. */
+static void test_bounce_that_left_is_not_made_again(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const to[] = {"reject@example.com", "defer@example.com"};
+	static const char *const domains[] = {"example.org"};
+	struct harness_mail mail = {.from = "s@example.org", .to = to, .to_count = 2,
+	                            .content = PN_SLICE_LIT(SIMPLE_CONTENT)};
+	struct pn_relay_item item;
+	fixture_start_other(f);
+	struct pn_upstream_settings *u = harness_upstream(&f->h, 1, "senders", f->other.port);
+	u->domains = domains;
+	u->domain_count = 1;
+	f->h.outcome_sync_ms = 3600 * 1000;
+	harness_reopen(&f->h, 0);
+	harness_start(&f->h);
+	harness_send(&f->h, &mail);
+	harness_wait(harness_counter(&f->h, "relay", "reports") == 1);
+	f->h.outcome_sync_ms = 0;
+	harness_crash(&f->h);
+	assert_int_equal(f->h.recovered_count, 2);
+	/* The bounce goes out; about the message nothing new is learnt. */
+	atomic_store(&f->server.fault, FAKE_BUSY);
+	harness_start(&f->h);
+	harness_wait(count_bounces(&f->other) == 1 && harness_messages(&f->h) == 1);
+	harness_crash(&f->h);
+	assert_int_equal(f->h.recovered_count, 1);
+	atomic_store(&f->server.fault, FAKE_NO_FAULT);
+	harness_start(&f->h);
+	harness_wait(harness_find(&f->h, &f->h.last_id, &item) && harness_counter(&f->h, "relay", "deferred") >= 1);
+	assert_int_equal(harness_counter(&f->h, "relay", "reports"), 0);
+	assert_int_equal(harness_counter(&f->h, "relay", "bounced"), 0);
+	assert_int_equal(harness_messages(&f->h), 1);
+}
+
+/* Nobody is left: the second life only records that. */
+static void test_bounce_about_all_ends_the_message(void **state)
+{
+	struct fixture *f = *state;
+	f->h.outcome_sync_ms = 3600 * 1000;
+	harness_reopen(&f->h, 0);
+	harness_start(&f->h);
+	harness_send_simple(&f->h, "s@example.org", "reject@example.com");
+	harness_wait(harness_counter(&f->h, "relay", "reports") == 1);
+	f->h.outcome_sync_ms = 0;
+	harness_crash(&f->h);
+	assert_int_equal(f->h.recovered_count, 2);
+	size_t before = count_bounces(&f->server);
+	harness_start(&f->h);
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_int_equal(harness_counter(&f->h, "relay", "reports"), 0);
+	assert_int_equal(harness_counter(&f->h, "relay", "attempts"), 1); /* the bounce */
+	assert_int_equal(count_bounces(&f->server), before + 1);
+}
 
 static void test_lost_outcome_does_not_bounce_twice(void **state)
 {
@@ -171,6 +224,8 @@ int main(void)
 		T(test_partial_delivery_survives_a_restart),
 		T(test_recovered_message_waits_for_its_time),
 		T(test_submitted_message_of_the_future_is_scheduled),
+		T(test_bounce_that_left_is_not_made_again),
+		T(test_bounce_about_all_ends_the_message),
 		T(test_lost_outcome_does_not_bounce_twice),
 		T(test_bounce_that_cannot_be_stored_is_not_forgotten),
 	};

@@ -546,8 +546,12 @@ static void copy_file(const char *from, const char *to)
 void h_copy(const struct harness *from, struct harness *to)
 {
 	static const char *const folders[] = { "segments", "files", "journals", "damaged" };
+	char voids[2][160];
 	h_init(to, true);
 	to->settings = from->settings;
+	snprintf(voids[0], sizeof(voids[0]), "%s/voids", from->path);
+	snprintf(voids[1], sizeof(voids[1]), "%s/voids", to->path);
+	copy_file(voids[0], voids[1]);
 	for (size_t i = 0; i < PN_ARRAY_SIZE(folders); i++) {
 		char a[512], b[512], path[256];
 		snprintf(path, sizeof(path), "%s/%s", to->path, folders[i]);

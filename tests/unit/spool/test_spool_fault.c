@@ -112,18 +112,6 @@ static void keep_entries(struct harness *h, struct model *m)
 	}
 }
 
-/* May messages that were answered with an error come back when this site fails? README.md V4, LF. */
-static bool may_return(const char *site)
-{
-	static const char *const sites[] = { "spool.void.create", "spool.segments.fsync",
-					     "spool.files.fsync", "spool.file.unlink" };
-	for (size_t i = 0; i < PN_ARRAY_SIZE(sites); i++) {
-		if (strcmp(site, sites[i]) == 0)
-			return true;
-	}
-	return false;
-}
-
 static void check_after_restart(struct harness *h, struct model *m, const char *site)
 {
 	h_start(h);
@@ -136,7 +124,7 @@ static void check_after_restart(struct harness *h, struct model *m, const char *
 			assert_int_equal(h_check(h, h->entries[at], n), 0);
 			break;
 		case FAILED:
-			if (at >= 0 && !may_return(site))
+			if (at >= 0)
 				fail_msg("%s: message %u was answered with an error and is back",
 					 site, n);
 			break;
@@ -265,50 +253,6 @@ static void test_every_site_for_ever(void **state)
 		run(sites[i].name, 3, "28", true, &failed);
 	}
 	assert_true(failed > 0);
-}
-
-/* A batch fails and its note cannot be made at first: the waiters are answered, the note is made later. */
-static void test_void_note_fails_then_succeeds(void **state)
-{
-	struct harness h;
-	struct model m;
-	(void)state;
-	memset(&m, 0, sizeof(m));
-	h_init(&h, true);
-	h_start(&h);
-	commit_group(&h, &m, 0, 4, 1000);
-	pn_fault_set_plan("spool.segment.fdatasync:1:5,spool.void.create:1:28");
-	commit_group(&h, &m, 4, 4, 1000);
-	assert_int_equal(m.acked, 4);
-	assert_int_equal(m.failed, 4);
-	commit_group(&h, &m, 8, 4, 1000);
-	assert_int_equal(m.acked, 8);
-	h_wait_files(&h, "segments", ".void", 1);
-	keep_entries(&h, &m);
-	h_stop(&h);
-	pn_fault_set_plan(NULL);
-	check_after_restart(&h, &m, "none");
-	h_deinit(&h);
-}
-
-/* The note is impossible: nothing acknowledged is lost; what was refused may come back (README.md V4). */
-static void test_void_note_impossible(void **state)
-{
-	struct harness h;
-	struct model m;
-	(void)state;
-	memset(&m, 0, sizeof(m));
-	h_init(&h, true);
-	h_start(&h);
-	commit_group(&h, &m, 0, 4, 1000);
-	pn_fault_set_plan("spool.segment.fdatasync:1:5,spool.void.create:1:28:0");
-	commit_group(&h, &m, 4, 4, 1000);
-	assert_int_equal(m.failed, 4);
-	keep_entries(&h, &m);
-	h_stop(&h);
-	pn_fault_set_plan(NULL);
-	check_after_restart(&h, &m, "spool.void.create");
-	h_deinit(&h);
 }
 
 static void test_no_new_segment_says_no_space_and_heals(void **state)
@@ -491,8 +435,6 @@ int main(void)
 		cmocka_unit_test(test_every_site_eio),
 		cmocka_unit_test(test_every_sized_site_short),
 		cmocka_unit_test(test_every_site_for_ever),
-		cmocka_unit_test(test_void_note_fails_then_succeeds),
-		cmocka_unit_test(test_void_note_impossible),
 		cmocka_unit_test(test_no_new_segment_says_no_space_and_heals),
 		cmocka_unit_test(test_outcomes_survive_a_failing_journal),
 		cmocka_unit_test(test_no_new_journal),

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <postern/base/fault.h>
+
 /* Fills segments until message `keep` alone is left in the first; returns its entry. */
 static struct pn_spool_entry *make_stubborn(struct harness *h, uint32_t keep)
 {
@@ -151,6 +153,41 @@ static void test_damaged_record_is_not_moved(void **state)
 	h_deinit(&h);
 }
 
+#ifdef PN_FAULT_INJECTION
+/* One message was moved from the old segment to the new one, the move of another one to it has failed: each knows
+ * the other. */
+static void test_failed_move_holds_nothing(void **state)
+{
+	struct harness h;
+	struct h_commit c;
+	struct pn_spool_entry *e[2];
+	(void)state;
+	h_init(&h, true);
+	h_start(&h);
+	h_commit(&h, &c, 900, 2000);
+	e[0] = c.entry;
+	e[1] = make_stubborn(&h, 7);
+	assert_ptr_equal(e[0]->file, e[1]->file);
+	assert_int_equal(h_move(&h, e[0]), 0);
+	pn_fault_set_plan("spool.segment.fdatasync:1:5");
+	assert_int_equal(h_move(&h, e[1]), -EIO);
+	pn_fault_set_plan(NULL);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(h_final(&h, e[i]), 0);
+	/* Both go, and with them the note; what is made next stays. */
+	h_commit(&h, &c, 901, 2000);
+	h_wait_files(&h, "segments", ".seg", 1);
+	h_wait_files(&h, "segments", ".void", 0);
+	h.entries[h.count++] = c.entry;
+	h_stop(&h);
+	h_start(&h);
+	assert_int_equal(h.count, 1);
+	assert_int_equal(h_index(&h, 901), 0);
+	h_stop(&h);
+	h_deinit(&h);
+}
+#endif
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -158,6 +195,9 @@ int main(void)
 		cmocka_unit_test(test_move_frees_the_old_segment),
 		cmocka_unit_test(test_two_copies_are_one_message),
 		cmocka_unit_test(test_damaged_record_is_not_moved),
+#ifdef PN_FAULT_INJECTION
+		cmocka_unit_test(test_failed_move_holds_nothing),
+#endif
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -86,7 +86,7 @@ static void test_commit_round_trip(void **state)
 
 	fill(&e, &f, &l, edits);
 	pn_buf_init(&buf, 65536);
-	assert_int_equal(pn_commit_encode(&buf, 101, &e, &f, &l), 0);
+	assert_int_equal(pn_commit_encode(&buf, 101, &e, &f, &l, NULL), 0);
 	assert_int_equal((pn_buf_len(&buf) + 101 + PN_REC_HEAD_SIZE) % PN_REC_ALIGN, 0);
 	pn_arena_init(&a, 1024, pn_commit_arena_max(pn_buf_len(&buf)));
 	assert_int_equal(pn_commit_decode(pn_buf_slice(&buf), 101, &a, &c), 0);
@@ -130,6 +130,49 @@ static void test_commit_round_trip(void **state)
 	pn_buf_free(&buf);
 }
 
+static void test_proof_comes_back(void **state)
+{
+	struct pn_envelope e;
+	struct pn_content_facts f;
+	struct pn_edit_list l;
+	struct pn_edit edits[3];
+	struct pn_buf buf, told;
+	struct pn_arena a;
+	struct pn_commit c;
+	struct pn_commit_proof proof = { .original = { { 1, 2, 3 } }, .flags = 2 };
+	uint32_t index;
+	uint8_t rcpt_state;
+	(void)state;
+
+	fill(&e, &f, &l, edits);
+	pn_buf_init(&buf, 65536);
+	pn_buf_init(&told, 65536);
+	assert_int_equal(pn_proof_rcpt_put(&told, 0, 3), 0);
+	assert_int_equal(pn_proof_rcpt_put(&told, 70000, 2), 0);
+	proof.rcpts = pn_buf_slice(&told);
+	assert_int_equal(pn_commit_encode(&buf, 100, &e, &f, &l, &proof), 0);
+	pn_arena_init(&a, 1024, pn_commit_arena_max(pn_buf_len(&buf)));
+	assert_int_equal(pn_commit_decode(pn_buf_slice(&buf), 100, &a, &c), 0);
+	assert_true(c.has_proof);
+	assert_true(pn_id_eq(&c.proof.original, &proof.original));
+	assert_int_equal(c.proof.flags, 2);
+	assert_true(pn_proof_rcpt_next(&c.proof.rcpts, &index, &rcpt_state));
+	assert_true(index == 0 && rcpt_state == 3);
+	assert_true(pn_proof_rcpt_next(&c.proof.rcpts, &index, &rcpt_state));
+	assert_true(index == 70000 && rcpt_state == 2);
+	assert_false(pn_proof_rcpt_next(&c.proof.rcpts, &index, &rcpt_state));
+	pn_arena_reset(&a);
+	/* Half a recipient. */
+	pn_buf_clear(&buf);
+	proof.rcpts.len--;
+	assert_int_equal(pn_commit_encode(&buf, 100, &e, &f, &l, &proof), 0);
+	pn_arena_init(&a, 1024, pn_commit_arena_max(pn_buf_len(&buf)));
+	assert_int_equal(pn_commit_decode(pn_buf_slice(&buf), 100, &a, &c), -EBADMSG);
+	pn_arena_reset(&a);
+	pn_buf_free(&buf);
+	pn_buf_free(&told);
+}
+
 static void test_commit_skips_unknown_and_refuses_damage(void **state)
 {
 	struct pn_envelope e;
@@ -146,7 +189,7 @@ static void test_commit_skips_unknown_and_refuses_damage(void **state)
 	struct pn_tlv_out o = { .buf = &buf };
 	pn_tlv_slice(&o, 999, PN_SLICE_LIT("of a newer version"));
 	assert_int_equal(o.err, 0);
-	assert_int_equal(pn_commit_encode(&buf, 100, &e, &f, &l), 0);
+	assert_int_equal(pn_commit_encode(&buf, 100, &e, &f, &l, NULL), 0);
 	pn_arena_init(&a, 1024, 1u << 20);
 	assert_int_equal(pn_commit_decode(pn_buf_slice(&buf), 100, &a, &c), 0);
 	assert_int_equal(c.envelope.recipient_count, 3);
@@ -178,7 +221,7 @@ static void test_commit_over_the_maximum_is_refused(void **state)
 	(void)state;
 	fill(&e, &f, &l, edits);
 	pn_buf_init(&buf, 128);
-	assert_int_equal(pn_commit_encode(&buf, 100, &e, &f, &l), -ENOBUFS);
+	assert_int_equal(pn_commit_encode(&buf, 100, &e, &f, &l, NULL), -ENOBUFS);
 	pn_buf_free(&buf);
 }
 
@@ -208,12 +251,12 @@ static void test_outcome_round_trip(void **state)
 	assert_int_equal(out.next_attempt_wall_ms, in.next_attempt_wall_ms);
 	assert_slice(out.rcpt_states, in.rcpt_states);
 	assert_slice(out.last_reply, in.last_reply);
-	assert_false(out.is_final || out.is_null_sender);
+	assert_false(out.is_final);
 	pn_buf_clear(&buf);
-	in.is_final = in.is_null_sender = true;
+	in.is_final = true;
 	assert_int_equal(pn_outcome_encode(&buf, &in), 0);
 	assert_int_equal(pn_outcome_decode(pn_buf_slice(&buf), &out), 0);
-	assert_true(out.is_final && out.is_null_sender);
+	assert_true(out.is_final);
 	assert_int_equal(out.rcpt_states.len, 0);
 	pn_buf_free(&buf);
 }
@@ -373,6 +416,7 @@ static void test_id_set(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_proof_comes_back),
 		cmocka_unit_test(test_commit_round_trip),
 		cmocka_unit_test(test_commit_skips_unknown_and_refuses_damage),
 		cmocka_unit_test(test_commit_over_the_maximum_is_refused),
