@@ -305,31 +305,23 @@ static void pool_wake_with_host(struct pn_pool *pool)
 	                  delay_ms < POOL_WAKE_MIN_MS ? POOL_WAKE_MIN_MS : delay_ms);
 }
 
-/* One whose last message has not left yet: this one goes with it in the same write. Or, when there is no other
- * way, one that waits for replies. A connection with much to send takes no more. */
-static struct pn_conn *pool_take_ride(struct pn_pool *pool, bool is_any_good)
+/* One whose last message has not left yet: this one goes with it in the same write. Never one that only waits for
+ * replies: it may be stuck. A connection with much to send takes no more. */
+static struct pn_conn *pool_take_ride(struct pn_pool *pool)
 {
-	PN_LIST_FOR_EACH_SAFE(node, next, &pool->rideable) {
-		struct pn_conn *conn = pn_container_of(node, struct pn_conn, ride_node);
-		bool is_unsent = pn_buf_len(&conn->plain) > 0;
-		if ((is_unsent || is_any_good) && pn_conn_backlog(conn) < POOL_RIDE_BACKLOG_MAX_BYTES) {
-			pn_list_remove(&conn->ride_node);
-			return conn;
-		}
-		if (!is_any_good)
-			break; /* newest first: those behind it left before */
-	}
-	return NULL;
+	struct pn_list *node = pn_list_is_empty(&pool->rideable) ? NULL : pool->rideable.next;
+	struct pn_conn *conn = node ? pn_container_of(node, struct pn_conn, ride_node) : NULL;
+	/* Newest first: those behind it left before. */
+	if (!conn || pn_buf_len(&conn->plain) == 0 || pn_conn_backlog(conn) >= POOL_RIDE_BACKLOG_MAX_BYTES)
+		return NULL;
+	pn_list_remove(&conn->ride_node);
+	return conn;
 }
 
 static struct pn_conn *pool_take(struct pn_pool *pool)
 {
-	struct pn_conn *conn = pool_take_ride(pool, false);
-	if (!conn)
-		conn = pool_take_idle(pool);
-	if (!conn && pool->conn_count >= pool->conn_limit)
-		conn = pool_take_ride(pool, true);
-	return conn;
+	struct pn_conn *conn = pool_take_ride(pool);
+	return conn ? conn : pool_take_idle(pool);
 }
 
 enum pn_acquire pn_pool_acquire(struct pn_pool *pool, struct pn_job *job, uint32_t tried, bool is_fresh,
