@@ -67,7 +67,7 @@ void pn_entry_list_append(struct pn_entry_list *l, struct pn_entry_list *from)
 	*from = (struct pn_entry_list){0};
 }
 
-bool pn_entry_stack_push(struct pn_entry_stack *s, struct pn_spool_entry *entry)
+void pn_entry_stack_push(struct pn_entry_stack *s, struct pn_spool_entry *entry)
 {
 	struct pn_spool_entry *old = atomic_load_explicit(&s->head, memory_order_relaxed);
 	do {
@@ -75,7 +75,6 @@ bool pn_entry_stack_push(struct pn_entry_stack *s, struct pn_spool_entry *entry)
 		/* release: pairs with the acquire in pn_entry_stack_take */
 	} while (!atomic_compare_exchange_weak_explicit(&s->head, &old, entry, memory_order_release,
 	                                                memory_order_relaxed));
-	return old == NULL;
 }
 
 size_t pn_entry_stack_take(struct pn_entry_stack *s, struct pn_entry_list *to)

@@ -31,8 +31,7 @@ struct pn_entry_stack {
 	_Atomic(struct pn_spool_entry *) head;
 };
 
-/* True when it was empty. */
-bool pn_entry_stack_push(struct pn_entry_stack *s, struct pn_spool_entry *entry);
+void pn_entry_stack_push(struct pn_entry_stack *s, struct pn_spool_entry *entry);
 /* Appends everything to `to`, oldest first. Returns how many. */
 size_t pn_entry_stack_take(struct pn_entry_stack *s, struct pn_entry_list *to);
 

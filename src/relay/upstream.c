@@ -94,7 +94,7 @@ static void counters_unref(struct pn_pool_counters *c)
 {
 	if (!c || --c->refs > 0)
 		return;
-	if (c->block.node.next)
+	if (c->is_registered)
 		pn_counters_unregister(&c->block);
 	free(c);
 }
@@ -147,8 +147,9 @@ struct pn_pool *pn_pool_new(struct pn_worker *worker, struct pn_upstream *upstre
 
 void pn_pool_start(struct pn_pool *pool)
 {
-	if (!pool->shared->block.node.next)
+	if (!pool->shared->is_registered)
 		pn_counters_register(&pool->shared->block);
+	pool->shared->is_registered = true;
 	if (pool->maildir_sync)
 		pool->maildir_sync->loop = pool->worker->loop;
 	for (size_t i = 0; i < pool->host_count; i++)

@@ -41,6 +41,7 @@ struct pn_host {
 /* Goes over to the pool that follows one of the same name after a reload. */
 struct pn_pool_counters {
 	uint32_t refs;             /* pools; the worker's thread */
+	bool is_registered;
 	struct pn_counter_block block;
 	pn_counter values[PN_UPSTREAM_COUNTER_COUNT];
 };

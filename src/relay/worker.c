@@ -81,7 +81,10 @@ void pn_worker_hand_over(struct pn_worker *w, uint32_t to, struct pn_spool_entry
 {
 	struct pn_worker *other = &w->relay->workers[to];
 	pn_worker_count(w, PN_RELAY_C_handed_over, 1);
-	if (pn_entry_stack_push(&other->inbox, entry))
+	pn_entry_stack_push(&other->inbox, entry);
+	/* acq_rel: pairs with worker_on_inbox. Whether the stack was empty says nothing: administration empties it
+	 * too, while the task waits */
+	if (!atomic_exchange_explicit(&other->is_inbox_posted, true, memory_order_acq_rel))
 		pn_loop_post(other->loop, &other->inbox_task);
 }
 
@@ -217,6 +220,8 @@ static void worker_on_inbox(struct pn_loop *loop, struct pn_task *task)
 {
 	struct pn_worker *w = pn_container_of(task, struct pn_worker, inbox_task);
 	(void)loop;
+	/* acq_rel: who finds it set has pushed before we take; who finds it clear may post again */
+	(void)atomic_exchange_explicit(&w->is_inbox_posted, false, memory_order_acq_rel);
 	pn_entry_stack_take(&w->inbox, &w->backlog);
 	worker_pump(w);
 }

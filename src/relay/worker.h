@@ -49,6 +49,7 @@ struct pn_worker {
 	struct pn_entry_list backlog;
 	struct pn_entry_stack inbox;    /* entries for this worker, from others */
 	struct pn_task inbox_task;
+	_Atomic bool is_inbox_posted;   /* the task is on its way, and must not be posted a second time */
 	struct pn_task wake_task;       /* posted by whoever took our bit from queue.sleepers */
 	bool is_asleep;                 /* our bit may be set */
 	struct pn_task pump_task;

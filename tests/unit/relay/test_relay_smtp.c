@@ -114,6 +114,23 @@ static void test_worker_without_share_hands_over(void **state)
 	assert_int_equal(atomic_load(&f->server.connections_high), 1);
 }
 
+/* Administration looks into the inboxes as well, while their tasks are under way. */
+static void test_listing_while_messages_change_hands(void **state)
+{
+	struct fixture *f = *state;
+	struct harness_list list;
+	f->h.upstreams[0].connections_max = 1;
+	f->h.settings.worker_count = 3;
+	harness_start(&f->h);
+	for (int i = 0; i < 20; i++) {
+		send_many(&f->h, 10, "example.com");
+		for (int k = 0; k < 10; k++)
+			harness_get_list(&f->h, 64, &list);
+	}
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_int_equal(fake_server_count(&f->server), 200);
+}
+
 static void test_many_recipients_go_in_several_transactions(void **state)
 {
 	struct fixture *f = *state;
@@ -483,6 +500,7 @@ int main(void)
 		T(test_idle_connection_says_quit),
 		T(test_connections_stay_under_their_limit),
 		T(test_worker_without_share_hands_over),
+		T(test_listing_while_messages_change_hands),
 		T(test_many_recipients_go_in_several_transactions),
 		T(test_more_recipients_than_an_attempt_takes),
 		T(test_deferred_recipients_make_way),
