@@ -17,6 +17,8 @@ struct pn_worker;
 void pn_admin_run(struct pn_job *job);
 /* The message cannot be read: answers job->admin as well as it can. */
 void pn_admin_unreadable(struct pn_job *job, int error);
+/* Whether job->admin removes the message, for which it need not be read. */
+bool pn_admin_removes(const struct pn_job *job);
 /* Before the outcome is recorded: changes states and flags as job->admin wants. */
 void pn_admin_apply(struct pn_job *job);
 /* The record is durable, or failed: answers. */

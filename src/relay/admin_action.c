@@ -159,6 +159,11 @@ void pn_admin_run(struct pn_job *job)
 	pn_job_go(job, PN_JOB_RECORD);
 }
 
+bool pn_admin_removes(const struct pn_job *job)
+{
+	return job->admin->kind == PN_ADMIN_ACTION && job->admin->action == PN_RELAY_REMOVE;
+}
+
 void pn_admin_unreadable(struct pn_job *job, int error)
 {
 	struct pn_admin_request *r = job_take_request(job);

@@ -143,6 +143,10 @@ static void job_load_failed(struct pn_job *job, int error)
 	pn_log_id(&line, "id", &job->entry->id);
 	pn_log_str(&line, "error", strerror(-error));
 	pn_log_end(&line);
+	if (job->admin && error != -ENOMEM && error != -ENOBUFS && pn_admin_removes(job)) {
+		pn_job_record_removed(job);
+		return;
+	}
 	bool is_held = error == -EBADMSG || (error != -ENOMEM && error != -ENOBUFS && load_is_expired(job));
 	if (job->admin)
 		pn_admin_unreadable(job, error);

@@ -159,6 +159,8 @@ void pn_job_round_end(struct pn_job *job);
 /* ---- job_outcome.c ---- */
 void pn_job_decide(struct pn_job *job);
 void pn_job_record(struct pn_job *job);
+/* Administration removes a message that cannot be read. */
+void pn_job_record_removed(struct pn_job *job);
 /* The state that a recipient has in the outcome after that verdict. */
 enum pn_rcpt_state pn_rcpt_state_of(enum pn_verdict verdict);
 /* Verdict of a reply: first digit decides (RFC 5321 4.2), none or 421 is as 4yz (3.8). */

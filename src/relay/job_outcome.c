@@ -306,6 +306,15 @@ static void record_on_settled(void *ctx, int result)
 	settling_end(s);
 }
 
+void pn_job_record_removed(struct pn_job *job)
+{
+	struct pn_outcome outcome = {.entry = job->entry, .is_final = true};
+	pn_worker_count(job->worker, PN_RELAY_C_removed, 1);
+	job->is_final = true;
+	job->state = PN_JOB_RECORDING;
+	pn_journal_record(job->worker->journal, &outcome, record_on_watched, job);
+}
+
 static void record_outcome(struct pn_job *job, const struct pn_outcome *outcome)
 {
 	struct pn_worker *w = job->worker;

@@ -87,7 +87,7 @@ static bool apply(struct pn_recovery *r, const struct pn_found_proof *p)
 {
 	struct pn_found *f = &r->found[p->target];
 	struct pn_slice rcpts = pn_slice(pn_buf_ptr(&r->proof_octets) + p->at, p->len);
-	uint8_t flags = p->flags & (uint8_t)~f->entry->flags;
+	uint8_t flags = p->flags & PN_ENTRY_DELAY_SENT & (uint8_t)~f->entry->flags;
 	bool is_new = flags != 0;
 	uint32_t index;
 	uint8_t state;

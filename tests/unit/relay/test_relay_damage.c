@@ -2,6 +2,7 @@
 /* Messages whose content or record cannot be read any more: they neither leave damaged nor come back for ever. */
 #include "relay_harness.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,11 +112,25 @@ static void test_unreadable_message_is_held_in_the_end(void **state)
 	assert_int_equal(show.item.state, PN_RELAY_ITEM_HELD);
 	assert_int_equal(show.item.error, -5);
 	assert_int_equal(fake_server_count(&f->server), 0);
+	assert_int_equal(harness_action(&f->h, PN_RELAY_HOLD, &f->h.last_id), -EIO);
 	/* The disk is mended: by hand it goes on. */
 	pn_fault_set_plan(NULL);
 	assert_int_equal(harness_action(&f->h, PN_RELAY_RETRY, &f->h.last_id), 0);
 	harness_wait(harness_messages(&f->h) == 0);
 	assert_int_equal(fake_server_count(&f->server), 1);
+}
+
+static void test_unreadable_message_can_be_removed(void **state)
+{
+	struct fixture *f = *state;
+	send_large(f, "ok@example.com", PN_DSN_RET_HDRS);
+	pn_fault_set_plan("spool.file.open:1:5:0");
+	assert_int_equal(harness_action(&f->h, PN_RELAY_REMOVE, &f->h.last_id), 0);
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_int_equal(harness_counter(&f->h, "relay", "removed"), 1);
+	pn_fault_set_plan(NULL);
+	harness_reopen(&f->h, 5000);
+	assert_int_equal(f->h.recovered_count, 0);
 }
 
 /* It has expired, and what the bounce is to return cannot be read. */
@@ -155,6 +170,7 @@ int main(void)
 		T(test_damaged_content_is_never_completed),
 #ifdef PN_FAULT_INJECTION
 		T(test_unreadable_message_is_held_in_the_end),
+		T(test_unreadable_message_can_be_removed),
 		T(test_bounce_of_an_unreadable_message_is_held),
 #endif
 	};

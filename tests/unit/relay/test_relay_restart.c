@@ -143,6 +143,26 @@ static void test_bounce_that_left_is_not_made_again(void **state)
 	assert_int_equal(harness_messages(&f->h), 1);
 }
 
+/* Nobody is left: the second life only records that. */
+static void test_bounce_about_all_ends_the_message(void **state)
+{
+	struct fixture *f = *state;
+	f->h.outcome_sync_ms = 3600 * 1000;
+	harness_reopen(&f->h, 0);
+	harness_start(&f->h);
+	harness_send_simple(&f->h, "s@example.org", "reject@example.com");
+	harness_wait(harness_counter(&f->h, "relay", "reports") == 1);
+	f->h.outcome_sync_ms = 0;
+	harness_crash(&f->h);
+	assert_int_equal(f->h.recovered_count, 2);
+	size_t before = count_bounces(&f->server);
+	harness_start(&f->h);
+	harness_wait(harness_messages(&f->h) == 0);
+	assert_int_equal(harness_counter(&f->h, "relay", "reports"), 0);
+	assert_int_equal(harness_counter(&f->h, "relay", "attempts"), 1); /* the bounce */
+	assert_int_equal(count_bounces(&f->server), before + 1);
+}
+
 static void test_lost_outcome_does_not_bounce_twice(void **state)
 {
 #ifdef PN_FAULT_INJECTION
@@ -205,6 +225,7 @@ int main(void)
 		T(test_recovered_message_waits_for_its_time),
 		T(test_submitted_message_of_the_future_is_scheduled),
 		T(test_bounce_that_left_is_not_made_again),
+		T(test_bounce_about_all_ends_the_message),
 		T(test_lost_outcome_does_not_bounce_twice),
 		T(test_bounce_that_cannot_be_stored_is_not_forgotten),
 	};
