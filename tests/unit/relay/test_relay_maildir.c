@@ -488,7 +488,7 @@ static void test_damaged_message_is_held(void **state)
 	harness_get_show(&f->h, &id, &show);
 	assert_int_equal(show.result, 0);
 	assert_false(show.has_message);
-	assert_int_equal(harness_action(&f->h, PN_RELAY_REMOVE, &id), -EIO);
+	assert_int_equal(harness_action(&f->h, PN_RELAY_HOLD, &id), -EIO);
 	pn_fault_set_plan(NULL);
 	assert_int_equal(harness_action(&f->h, PN_RELAY_RETRY, &id), 0);
 	harness_wait(harness_messages(&f->h) == 0);
