@@ -10,6 +10,8 @@
 #ifndef PN_BENCH_ACCOUNT_H
 #define PN_BENCH_ACCOUNT_H
 
+#include <jansson.h>
+
 #include <postern/base/common.h>
 #include <postern/base/slice.h>
 
@@ -61,5 +63,11 @@ int pn_bench_account_read(struct pn_bench_account *a) PN_MUST_CHECK;
 void pn_bench_account_sum(const struct pn_bench_account *a, struct pn_bench_account_sums *ret);
 /* Whether nothing was lost, doubled, changed or delivered against the server's word. */
 bool pn_bench_account_is_clean(const struct pn_bench_account_sums *sums);
+
+/* ---- account_report.c ---- */
+
+/* A new reference. */
+json_t *pn_bench_account_json(const struct pn_bench_account_sums *a);
+void pn_bench_account_print(const struct pn_bench_account_sums *a);
 
 #endif

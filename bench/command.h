@@ -16,6 +16,7 @@ enum pn_bench_exit {
 int pn_bench_handshake_main(int argc, char **argv);
 int pn_bench_submit_main(int argc, char **argv);
 int pn_bench_idle_main(int argc, char **argv);
+int pn_bench_mix_main(int argc, char **argv);
 int pn_bench_sink_main(int argc, char **argv);
 int pn_bench_limit_main(int argc, char **argv);
 int pn_bench_micro_main(int argc, char **argv);

@@ -8,7 +8,6 @@
 #include "connection.h"
 
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -81,7 +80,7 @@ static void on_finish_task(struct pn_loop *loop, struct pn_task *task)
 /* RFC 8446 6.1: close_notify before the end; a failed handshake has its alert in `next`. */
 static void send_last(struct pn_bench_conn *conn)
 {
-	if (conn->is_sending || conn->op_connect.is_inflight)
+	if (conn->is_sending || conn->op_connect.is_inflight || conn->is_abrupt)
 		return;
 	if (conn->record && !conn->tls)
 		(void)!pn_record_close(conn->record, &conn->next);
@@ -100,25 +99,13 @@ void pn_bench_conn_close(struct pn_bench_conn *conn)
 	conn->state = PN_BENCH_CONN_CLOSING;
 	pn_list_remove(&conn->flush_node);
 	pn_loop_timer_cancel(loop, &conn->timer);
+	pn_loop_timer_cancel(loop, &conn->read_timer);
 	pn_loop_cancel(loop, &conn->op_connect);
 	pn_loop_cancel(loop, &conn->op_recv);
 	pn_loop_cancel(loop, &conn->op_send);
 	/* Never from here: the caller stands inside an event of this connection. */
 	conn->is_finish_posted = true;
 	pn_loop_defer(loop, &conn->finish_task);
-}
-
-const char *pn_bench_stage_name(enum pn_smtp_stage stage)
-{
-	static const char *const stages[] = {
-		[PN_STAGE_CONNECT] = "connect", [PN_STAGE_GREETING] = "greeting",
-		[PN_STAGE_EHLO] = "EHLO",       [PN_STAGE_TLS] = "STARTTLS",
-		[PN_STAGE_AUTH] = "AUTH",       [PN_STAGE_MAIL] = "MAIL",
-		[PN_STAGE_RCPT] = "RCPT",       [PN_STAGE_DATA] = "DATA",
-		[PN_STAGE_BODY] = "content",
-	};
-
-	return stages[stage];
 }
 
 static const char *stage_name(const struct pn_bench_conn *conn)
@@ -324,8 +311,18 @@ static void on_recv(struct pn_loop *loop, struct pn_op *op, int res)
 		finish(conn);
 	else if (!op->is_inflight && res == -ENOBUFS)
 		pn_loop_recv_retry(loop, op, on_recv, conn->fd);
+	else if (!op->is_inflight && conn->read_delay_ms > 0)
+		pn_loop_timer_set(loop, &conn->read_timer, conn->read_delay_ms);
 	else if (!op->is_inflight)
 		pn_loop_recv(loop, op, on_recv, conn->fd);
+}
+
+/* A slow reader takes one buffer, and the next one later. */
+static void on_read_timer(struct pn_timer *timer)
+{
+	struct pn_bench_conn *conn = pn_container_of(timer, struct pn_bench_conn, read_timer);
+
+	pn_loop_recv_once(conn->endpoint->loop, &conn->op_recv, on_recv, conn->fd);
 }
 
 /* ---- out ---- */
@@ -413,7 +410,10 @@ static void on_connect(struct pn_loop *loop, struct pn_op *op, int res)
 		pn_bench_conn_fail(conn, "connect: %s", strerror(-res));
 		return;
 	}
-	pn_loop_recv(loop, &conn->op_recv, on_recv, conn->fd);
+	if (conn->read_delay_ms > 0)
+		pn_loop_recv_once(loop, &conn->op_recv, on_recv, conn->fd);
+	else
+		pn_loop_recv(loop, &conn->op_recv, on_recv, conn->fd);
 	if (conn->endpoint->is_implicit_tls) {
 		start_tls(conn);
 		return;
@@ -436,66 +436,33 @@ static void init(struct pn_bench_conn *conn)
 	conn->finish_task.fn = on_finish_task;
 	pn_list_init(&conn->flush_node);
 	pn_timer_init(&conn->timer, on_timer);
+	pn_timer_init(&conn->read_timer, on_read_timer);
 	pn_buf_init(&conn->plain, max);
 	pn_buf_init(&conn->next, max);
 	pn_buf_init(&conn->wire, max);
 }
 
-/* Another local address for each connection: one has only some 28 000 ports. */
-static int bind_source(struct pn_bench_endpoint *e, int fd)
-{
-	struct sockaddr_in in = { .sin_family = AF_INET };
-	int one = 1;
-
-	if (e->source_count == 0)
-		return 0;
-	in.sin_addr.s_addr = htonl(e->source_first + e->source_next);
-	e->source_next = (e->source_next + 1) % e->source_count;
-	/* The port is chosen at connect(), for this destination. */
-	(void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
-	return bind(fd, (struct sockaddr *)&in, sizeof(in)) == 0 ? 0 : -errno;
-}
-
-static int open_socket(struct pn_bench_conn *conn)
-{
-	struct pn_bench_endpoint *e = conn->endpoint;
-	int one = 1;
-	int r;
-
-	conn->fd = socket(e->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (conn->fd < 0)
-		return -errno;
-	(void)setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	r = bind_source(e, conn->fd);
-	if (r < 0) {
-		(void)close(conn->fd);
-		conn->fd = -1;
-	}
-	return r;
-}
-
 int pn_bench_conn_open(struct pn_bench_conn *conn)
 {
 	struct pn_bench_endpoint *e = conn->endpoint;
-	int r;
 
 	PN_ASSERT(conn->state == PN_BENCH_CONN_CLOSED_STATE);
 	init(conn);
-	conn->is_greeted = conn->is_sending = conn->is_over = false;
+	conn->is_greeted = conn->is_sending = conn->is_over = conn->is_abrupt = false;
 	conn->failure.text[0] = '\0';
 	conn->opened_ns = pn_clock_mono_ns();
-	conn->settings = e->client;
+	conn->settings = conn->own_settings ? *conn->own_settings : e->client;
 	conn->settings.auth_user = conn->auth_user;
 	conn->settings.auth_password = conn->auth_password;
 	conn->settings.sasl = conn->sasl;
 	conn->client = pn_smtp_client_new(&conn->settings, e->is_implicit_tls);
 	if (!conn->client)
 		return -ENOMEM;
-	r = open_socket(conn);
-	if (r < 0) {
+	conn->fd = pn_bench_endpoint_socket(e);
+	if (conn->fd < 0) {
 		pn_smtp_client_free(conn->client);
 		conn->client = NULL;
-		return r;
+		return conn->fd;
 	}
 	conn->state = PN_BENCH_CONN_CONNECTING;
 	restart_timer(conn);
@@ -532,6 +499,19 @@ int pn_bench_conn_body(struct pn_bench_conn *conn, const struct pn_slice *pieces
 	return r;
 }
 
+int pn_bench_conn_body_some(struct pn_bench_conn *conn, struct pn_slice piece)
+{
+	restart_timer(conn);
+	flush_later(conn);
+	return pn_smtp_client_body(conn->client, piece, &conn->plain);
+}
+
+int pn_bench_conn_body_end(struct pn_bench_conn *conn)
+{
+	flush_later(conn);
+	return pn_smtp_client_body_end(conn->client, &conn->plain);
+}
+
 void pn_bench_conn_idle(struct pn_bench_conn *conn)
 {
 	pn_loop_timer_cancel(conn->endpoint->loop, &conn->timer);
@@ -556,6 +536,12 @@ void pn_bench_conn_quit(struct pn_bench_conn *conn)
 	restart_timer(conn);
 	pn_smtp_client_quit(conn->client, &conn->plain);
 	flush_later(conn);
+}
+
+void pn_bench_conn_hang_up(struct pn_bench_conn *conn)
+{
+	conn->is_abrupt = true;
+	pn_bench_conn_close(conn);
 }
 
 void pn_bench_conn_deinit(struct pn_bench_conn *conn)

@@ -49,6 +49,8 @@ const char *pn_bench_stage_name(enum pn_smtp_stage stage);
 
 void pn_bench_endpoint_start(struct pn_bench_endpoint *e);
 void pn_bench_endpoint_stop(struct pn_bench_endpoint *e);
+/* A socket with the next local address, not connected; or -errno. */
+int pn_bench_endpoint_socket(struct pn_bench_endpoint *e) PN_MUST_CHECK;
 
 enum pn_bench_conn_state {
 	PN_BENCH_CONN_CLOSED_STATE,
@@ -73,6 +75,8 @@ struct pn_bench_conn {
 	bool wants_resumption;
 	const char *auth_user, *auth_password; /* NULL: no AUTH */
 	const struct pn_smtp_client_sasl *sasl;
+	const struct pn_smtp_client_settings *own_settings; /* instead of the endpoint's */
+	uint64_t read_delay_ms;                             /* before each further read */
 	/* to be read */
 	struct pn_tls_facts facts; /* valid from the end of the handshake on */
 	uint64_t opened_ns;
@@ -80,9 +84,10 @@ struct pn_bench_conn {
 	/* own */
 	enum pn_bench_conn_state state;
 	int fd;
+	bool is_abrupt;
 	bool is_greeted, is_sending, is_over, is_finish_posted, is_initialised;
 	struct pn_op op_connect, op_recv, op_send, op_close;
-	struct pn_timer timer;
+	struct pn_timer timer, read_timer;
 	struct pn_task finish_task;
 	struct pn_list flush_node;
 	struct pn_record *record;
@@ -100,6 +105,9 @@ int pn_bench_conn_begin(struct pn_bench_conn *conn, struct pn_smtp_transaction *
 /* The whole content, in pieces. 0 or -errno. */
 int pn_bench_conn_body(struct pn_bench_conn *conn, const struct pn_slice *pieces,
 		       size_t count) PN_MUST_CHECK;
+/* The same for slow writers, bit by bit. */
+int pn_bench_conn_body_some(struct pn_bench_conn *conn, struct pn_slice piece) PN_MUST_CHECK;
+int pn_bench_conn_body_end(struct pn_bench_conn *conn) PN_MUST_CHECK;
 /* Ready and nothing to do: gives memory back, waits without a limit. */
 void pn_bench_conn_idle(struct pn_bench_conn *conn);
 /* READY comes again. */
@@ -108,6 +116,8 @@ void pn_bench_conn_noop(struct pn_bench_conn *conn);
 void pn_bench_conn_quit(struct pn_bench_conn *conn);
 /* close_notify and close. */
 void pn_bench_conn_close(struct pn_bench_conn *conn);
+/* Closes without a word. */
+void pn_bench_conn_hang_up(struct pn_bench_conn *conn);
 /* Gives up: FAILED with this text, then CLOSED. */
 void pn_bench_conn_fail(struct pn_bench_conn *conn, const char *fmt, ...) PN_PRINTF(2, 3);
 /* Its memory; must be closed. */

@@ -195,7 +195,7 @@ static int hold(void *arg)
 	while (r == 0 && idle->held > 0 &&
 	       (now_ms = pn_clock_mono_ms()) < begin_ms + idle->hold_ms) {
 		say_noops(idle, now_ms - begin_ms);
-		r = pn_bench_run_idle(&idle->run);
+		r = pn_bench_run_idle(&idle->run, 5);
 	}
 	if (r == 0 || r == -EINTR)
 		r = take_held(idle);

@@ -24,6 +24,7 @@ static const struct {
 	{ "submit", pn_bench_submit_main, "log in and send messages; each is accounted for" },
 	{ "idle", pn_bench_idle_main,
 	  "hold logged-in connections and say what one costs in memory" },
+	{ "mix", pn_bench_mix_main, "many kinds of clients at once, as a scenario file says" },
 	{ "sink", pn_bench_sink_main, "a fast SMTP server that counts what arrives" },
 	{ "limit", pn_bench_limit_main, "what this machine could do at best" },
 	{ "micro", pn_bench_micro_main, "small pieces of the gateway in tight loops" },

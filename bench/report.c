@@ -166,6 +166,9 @@ static void print_table(const struct pn_bench_run *run)
 		    span_s > 0 ? (double)run->done / span_s : 0, run->operation_name,
 		    (unsigned long long)run->rate, run->arrivals,
 		    (unsigned long long)run->parallel);
+	else if (run->is_scenario)
+		row("rate", "%.0f %ss/s", span_s > 0 ? (double)run->done / span_s : 0,
+		    run->operation_name);
 	else
 		row("rate", "%.0f %ss/s (closed loop, %llu at a time)",
 		    span_s > 0 ? (double)run->done / span_s : 0, run->operation_name,

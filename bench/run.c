@@ -353,11 +353,12 @@ int pn_bench_run_drive(struct pn_bench_run *run)
 	return r;
 }
 
-int pn_bench_run_idle(struct pn_bench_run *run)
+int pn_bench_run_idle(struct pn_bench_run *run, uint64_t wait_ms)
 {
-	int r = is_interrupted ? -EINTR : pn_loop_run_once(run->endpoint.loop, 5);
+	int r = is_interrupted ? -EINTR : pn_loop_run_once(run->endpoint.loop, wait_ms);
 
 	take_sample(run, pn_clock_mono_ms());
+	show_progress(run);
 	return r;
 }
 

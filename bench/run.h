@@ -64,6 +64,7 @@ struct pn_bench_run {
 	uint64_t failures_max, cpu, server_pid, seed, rate, due_max;
 	uint64_t p99_max_ms, step_ms, overload;
 	bool is_starttls, is_progress_wanted;
+	bool is_scenario;         /* neither loop: the command has its own idea of when to begin */
 	bool is_failure_expected; /* counted, but neither shown nor a reason to stop */
 	uint64_t sessions_max;    /* tickets to keep; 0: nothing is resumed */
 	/* for the report */
@@ -133,8 +134,8 @@ void pn_bench_run_failed(struct pn_bench_run *run, const struct pn_bench_failure
 			 uint64_t opened_ns, const char *fmt, ...) PN_PRINTF(4, 5);
 /* Goes round until nothing is open and nothing will come. 0 or -errno. */
 int pn_bench_run_drive(struct pn_bench_run *run) PN_MUST_CHECK;
-/* One short round of the loop and nothing else, for waiting. -EINTR after a signal. */
-int pn_bench_run_idle(struct pn_bench_run *run) PN_MUST_CHECK;
+/* One round of the loop of at most wait_ms, for waiting. -EINTR after a signal. */
+int pn_bench_run_idle(struct pn_bench_run *run, uint64_t wait_ms) PN_MUST_CHECK;
 bool pn_bench_run_is_interrupted(void);
 /* Prints the table, writes the JSON (`extra`, taken, is merged into it). The exit code. */
 int pn_bench_run_report(struct pn_bench_run *run, json_t *extra, bool is_good);

@@ -19,8 +19,12 @@
 
 static size_t read_chunk(void *buffer, size_t size, void *ctx)
 {
-	ssize_t n = recv(*(int *)ctx, buffer, size, 0);
+	ssize_t n;
 
+	/* Completions of our ring interrupt a receive that has a time limit. */
+	do
+		n = recv(*(int *)ctx, buffer, size, 0);
+	while (n < 0 && errno == EINTR);
 	return n > 0 ? (size_t)n : 0;
 }
 
@@ -30,7 +34,7 @@ json_t *pn_bench_gateway_status(const char *path)
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	const struct timeval timeout = { .tv_sec = ANSWER_TIMEOUT_S };
 	json_t *answer = NULL;
-	json_error_t error;
+	json_error_t error = { .text = "" };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	(void)snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
@@ -42,8 +46,8 @@ json_t *pn_bench_gateway_status(const char *path)
 		(void)close(fd);
 	}
 	if (!answer)
-		fprintf(stderr, "postern-bench: no gateway answers on the control socket %s\n",
-			path);
+		fprintf(stderr, "postern-bench: no gateway answers on the control socket %s: %s\n",
+			path, error.text[0] ? error.text : strerror(errno));
 	return answer;
 }
 

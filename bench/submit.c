@@ -27,7 +27,7 @@ static int wait_for_sink(void *arg)
 
 	while (r == 0 && s->sink_ids_path && s->account.missing > 0 &&
 	       pn_clock_mono_ms() < end_ms) {
-		r = pn_bench_run_idle(&s->run);
+		r = pn_bench_run_idle(&s->run, 5);
 		if (r == 0)
 			r = pn_bench_account_read(&s->account);
 	}
@@ -55,35 +55,6 @@ static int run_submit(struct pn_bench_submit *s)
 
 /* ---- the report ---- */
 
-static json_t *accounting_json(const struct pn_bench_account_sums *a)
-{
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-			 "sent", (json_int_t)a->sent, "accepted", (json_int_t)a->accepted,
-			 "refused", (json_int_t)a->refused, "doubtful", (json_int_t)a->doubtful,
-			 "distinct_replies", (json_int_t)a->distinct_replies, "has_sink",
-			 a->has_sink, "received", (json_int_t)a->received, "bounced",
-			 (json_int_t)a->bounced, "lost", (json_int_t)a->lost, "duplicated",
-			 (json_int_t)a->duplicated, "misdirected", (json_int_t)a->misdirected,
-			 "unpromised", (json_int_t)a->unpromised, "corrupt",
-			 (json_int_t)a->corrupt);
-}
-
-static void print_accounting(const struct pn_bench_account_sums *a, bool is_clean)
-{
-	printf("  %-28s %llu accepted (%llu different replies), %llu refused, %llu in doubt\n",
-	       "server's word", (unsigned long long)a->accepted,
-	       (unsigned long long)a->distinct_replies, (unsigned long long)a->refused,
-	       (unsigned long long)a->doubtful);
-	if (a->has_sink)
-		printf("  %-28s %llu received, %llu bounced, %llu lost, %llu duplicated, %llu "
-		       "misdirected, %llu unpromised, %llu changed: %s\n",
-		       "at the sink", (unsigned long long)a->received,
-		       (unsigned long long)a->bounced, (unsigned long long)a->lost,
-		       (unsigned long long)a->duplicated, (unsigned long long)a->misdirected,
-		       (unsigned long long)a->unpromised, (unsigned long long)a->corrupt,
-		       is_clean ? "all accounted for" : "WRONG");
-}
-
 static int report(struct pn_bench_submit *s)
 {
 	struct pn_bench_account_sums a;
@@ -98,12 +69,12 @@ static int report(struct pn_bench_submit *s)
 			(unsigned long long)s->run.negotiated.resumed,
 			(unsigned long long)s->resumed_wanted);
 	json_t *extra = json_pack(
-		"{s:o, s:I, s:s, s:I, s:I, s:I}", "accounting", accounting_json(&a),
+		"{s:o, s:I, s:s, s:I, s:I, s:I}", "accounting", pn_bench_account_json(&a),
 		"message_size_bytes", (json_int_t)s->size.max_bytes, "size", s->size_text,
 		"messages_per_connection", (json_int_t)s->messages_per_connection, "recipients",
 		(json_int_t)s->recipient_count, "users", (json_int_t)s->users.count);
 	int code = pn_bench_run_report(&s->run, extra, is_clean && is_resumed);
-	print_accounting(&a, is_clean);
+	pn_bench_account_print(&a);
 	return code;
 }
 
@@ -132,35 +103,6 @@ static int check_options(struct pn_bench_submit *s)
 	return 0;
 }
 
-/* --to, and "local+N@domain" for the others. */
-static int make_recipients(struct pn_bench_submit *s)
-{
-	const char *at = strrchr(s->to, '@');
-
-	s->recipient_list = calloc(s->recipient_count, sizeof(*s->recipient_list));
-	s->recipients = calloc(s->recipient_count, sizeof(*s->recipients));
-	s->recipient_sums = calloc(s->recipient_count, sizeof(*s->recipient_sums));
-	if (!s->recipient_list || !s->recipients || !s->recipient_sums)
-		return -ENOMEM;
-	if (!at)
-		return usage("--to takes an address");
-	for (uint64_t i = 0; i < s->recipient_count; i++) {
-		char text[512];
-		if (i == 0)
-			(void)snprintf(text, sizeof(text), "%s", s->to);
-		else
-			(void)snprintf(text, sizeof(text), "%.*s+%u%s", (int)(at - s->to), s->to,
-				       (unsigned)i, at);
-		char *copy = strdup(text);
-		if (!copy)
-			return -ENOMEM;
-		s->recipient_list[i].address = pn_slice_str(copy);
-		s->recipients[i] = &s->recipient_list[i];
-		s->recipient_sums[i] = pn_bench_recipient_sum(s->recipient_list[i].address);
-	}
-	return 0;
-}
-
 static int read_users(struct pn_bench_submit *s)
 {
 	if (s->users_path)
@@ -178,7 +120,9 @@ static int prepare(struct pn_bench_submit *s)
 			    ? 0
 			    : usage("--auth takes any, plain, login or scram-sha-256");
 	if (r == 0)
-		r = make_recipients(s);
+		r = pn_bench_recipients_make(&s->recipients, s->to, s->recipient_count);
+	if (r == -EINVAL && s->recipients.count == 0 && s->to)
+		return usage("--to takes an address");
 	if (r == 0)
 		r = read_users(s);
 	if (r < 0)
@@ -249,11 +193,7 @@ static int parse(struct pn_bench_submit *s, int argc, char **argv)
 
 static void deinit(struct pn_bench_submit *s)
 {
-	for (uint64_t i = 0; s->recipient_list && i < s->recipient_count; i++)
-		free((void *)(uintptr_t)s->recipient_list[i].address.ptr);
-	free(s->recipient_list);
-	free(s->recipients);
-	free(s->recipient_sums);
+	pn_bench_recipients_deinit(&s->recipients);
 	pn_bench_users_deinit(&s->users);
 	pn_bench_account_deinit(&s->account);
 	pn_bench_message_deinit(&s->message);

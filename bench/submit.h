@@ -6,10 +6,9 @@
 #include "account.h"
 #include "distribution.h"
 #include "message.h"
+#include "recipients.h"
 #include "run.h"
 #include "users.h"
-
-#define PN_BENCH_RECIPIENTS_MAX 1000u
 
 struct pn_bench_submit_slot;
 
@@ -26,9 +25,7 @@ struct pn_bench_submit {
 	struct pn_bench_users users;
 	struct pn_bench_message message;
 	struct pn_bench_account account;
-	struct pn_recipient *recipient_list;
-	const struct pn_recipient **recipients;
-	uint32_t *recipient_sums;
+	struct pn_bench_recipients recipients;
 	struct pn_bench_submit_slot *slots;
 	uint64_t resume_credit;  /* percent, carried from connection to connection */
 	uint64_t resumed_wanted; /* connections that offered a ticket */

@@ -69,7 +69,7 @@ static void begin(struct pn_bench_submit_slot *slot, struct outgoing *m)
 	m->envelope = (struct pn_envelope){ .reverse_path = pn_slice_str(from) };
 	m->transaction = (struct pn_smtp_transaction){
 		.envelope = &m->envelope,
-		.recipients = s->recipients,
+		.recipients = s->recipients.pointers,
 		.recipient_count = (uint32_t)s->recipient_count,
 		.results = m->results,
 		.arena = &m->arena,
@@ -131,7 +131,7 @@ static uint16_t count_accepted(const struct pn_bench_submit *s, const struct out
 	for (uint64_t i = 0; i < s->recipient_count; i++) {
 		if (m->results[i].reply.code == 250) {
 			count++;
-			*ret_sum += s->recipient_sums[i];
+			*ret_sum += s->recipients.sums[i];
 		}
 	}
 	return count;
@@ -184,10 +184,8 @@ static void connection_failed(struct pn_bench_submit_slot *slot)
 {
 	struct pn_bench_submit *s = slot->submit;
 	struct pn_bench_conn *conn = &slot->conn;
-	uint32_t sum = 0;
+	uint32_t sum = pn_bench_recipients_sum(&s->recipients, s->recipients.count);
 
-	for (uint64_t i = 0; i < s->recipient_count; i++)
-		sum += s->recipient_sums[i];
 	if (slot->count == 0)
 		pn_bench_run_failed(&s->run, &conn->failure, conn->opened_ns,
 				    "after the last message: %s", conn->failure.text);

@@ -4,8 +4,8 @@ nginx.py - nginx's mail proxy in front of the sink: everything in a folder of it
 
 nginx itself answers the question whether a login is good, over a socket in that folder, from a table in memory. One
 worker, as the gateway has one loop; tickets instead of a session cache; connections and logins are logged, as those of
-the others are. A buffer holds a whole TLS record: with the default of 4 KiB a record is sent on in two pieces, and as nginx
-leaves Nagle's algorithm on there, the second waits for the next hop's delayed acknowledgement.
+the others are. The client's buffer holds a whole TLS record: with the default of 4 KiB a record is sent on in two
+pieces, and as nginx leaves Nagle's algorithm on there, the second waits for the next hop's delayed acknowledgement.
 """
 import os
 import urllib.parse

@@ -101,7 +101,7 @@ def test_samples_loops_and_histogram_are_reported():
         assert report["samples"][-1]["server_rss_bytes"] > 0
         assert sum(count for _, count in report["latency_histogram"]) == report["operations"]
         assert sum(l["handshakes"] for l in report["loops"]) == report["connections"], report["loops"]
-        assert report["loops_max_over_mean"] >= 1 and report["loops"][0]["enters"] > 0
+        assert report["loops_max_over_mean"] >= 1 and sum(l["enters"] for l in report["loops"]) > 0
         assert report["server"]["pss_bytes"] > 0 and report["config"]["port"] == g.port_tls
 
 

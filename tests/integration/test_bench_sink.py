@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The sink as a bad next hop: it delays, defers, refuses and hangs up; every promise is kept or bounced all the same."""
+"""The sink as a bad next hop: it delays, defers, refuses, hangs up; every promise is kept or bounced all the same."""
 from bench_support import Sink, bench, check_accounting, gateway, submit
 from harness import free_ports, run
 
