@@ -78,7 +78,7 @@ service stats {{
 class Postfix(Server):
     name = "Postfix"
     promise = "the queue file is fsynced; the folder that names it is left to the file system"
-    idle_connections = 60  # a process for each
+    idle_connections = 70  # a process for each; more than are left from other work
     needs = {"postfix": "postfix", "dovecot": "dovecot-core"}
 
     def __init__(self, work, group):
