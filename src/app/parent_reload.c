@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <postern/base/log.h>
@@ -138,6 +139,14 @@ static int offer(struct parent *p, struct pn_config *c, char **ret_labels, struc
 	return rc;
 }
 
+/* Dead, and its SIGCHLD not looked at yet. */
+static bool has_worker_died(const struct parent *p)
+{
+	siginfo_t info = { 0 };
+	return waitid(P_PID, (id_t)p->worker, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	       info.si_pid == p->worker;
+}
+
 void pn_parent_reload(struct parent *p)
 {
 	struct pn_error err = { 0 };
@@ -154,6 +163,10 @@ void pn_parent_reload(struct parent *p)
 	if (c && offer(p, c, &labels, &err) == 0) {
 		warn(labels);
 		p->pending = c;
+	} else if (c && has_worker_died(p)) {
+		pn_logf(PN_LOG_INFO, "reload", "will be done when the next worker is ready");
+		p->is_reload_wanted = true;
+		pn_config_free(c);
 	} else if (c) {
 		pn_logf(PN_LOG_ERROR, "reload", "%s; nothing changed", err.text);
 		refuse(p, err.text);
