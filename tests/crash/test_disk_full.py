@@ -162,7 +162,8 @@ def test_spool_fills_by_itself_and_drains():
         with Disk(kind, 24) as disk, Gateway(sections(disk), upstreams=hops) as g:
             ledger = Ledger(g)
             ledger.fill((20000, 300, 200000, 5000), 4000)
-            assert g.counter("session", "spool_refusals") > 0
+            # At MAIL, or behind the content when that was what did not fit.
+            assert g.counter("session", "spool_refusals") + g.counter("session", "messages_failed") == len(ledger.refused)
             with Sink(port=port) as s:
                 until(lambda: len(s.messages) >= len(ledger.promised), "the queue drains")
                 g.wait_queue_empty()
@@ -224,7 +225,8 @@ def test_kill_and_start_on_a_full_disk():
             until(lambda: not pathlib.Path(f"/proc/{pid}").exists() or pathlib.Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z", "the worker is gone")
             g.start()
             assert len(g.queue()) >= len(ledger.promised), "promised messages are missing after a start on a full disk"
-            assert ledger.submit(100)[1].startswith("452 4.3.1")
+            # Recovery gives back what was reserved behind the last messages, which may be room for some more.
+            ledger.fill((3000, 30000), 500)
             with Sink(port=port) as s:
                 until(lambda: len(set(s.subjects())) >= len(ledger.promised), "delivered from a full disk")
                 disk.release()
