@@ -220,8 +220,10 @@ class Rig:
 
     def complaints(self):
         """Error lines of all lives."""
-        return [line for log in sorted(self.dir.glob("life*.log")) for line in log.read_text("utf-8", "replace").splitlines()
-                if "level=error" in line or "Sanitizer" in line or ("not available" in line and "event=ktls" not in line)]
+        lines = [line for log in sorted(self.dir.glob("life*.log"))
+                 for line in log.read_text("utf-8", "replace").splitlines()]
+        return [line for line in lines if "level=error" in line or "Sanitizer" in line
+                or ("not available" in line and "event=ktls" not in line)]
 
     def close(self):
         if self.guest:
