@@ -134,6 +134,17 @@ static enum pn_bench_sink_action ask_rules(struct session *s, enum pn_bench_sink
 	return action == PN_BENCH_SINK_REJECT && s->content.is_report ? PN_BENCH_SINK_TAKE : action;
 }
 
+/*
+ * What was answered leaves first: a peer that was told 250 and a sink that counted the message must not
+ * differ in what the peer can know.
+ */
+static void hang_up(struct session *s)
+{
+	s->is_quit = true;
+	if (!pn_list_is_linked(&s->flush_node))
+		pn_list_push_back(&s->sink->flush_list, &s->flush_node);
+}
+
 /* Whether the rules have answered in our place. */
 static bool is_answered(struct session *s, enum pn_bench_sink_action action, const char *defer,
 			const char *reject)
@@ -146,7 +157,7 @@ static bool is_answered(struct session *s, enum pn_bench_sink_action action, con
 		reply(s, reject);
 		return true;
 	case PN_BENCH_SINK_HANGUP:
-		close_session(s);
+		hang_up(s);
 		return true;
 	case PN_BENCH_SINK_TAKE:
 	case PN_BENCH_SINK_DELAY:
@@ -335,7 +346,7 @@ static struct taken take_all(const struct session *s)
 	return taken;
 }
 
-/* RFC 2033 4.2: a reply for each recipient that was accepted. Nothing counts when we hang up among them. */
+/* RFC 2033 4.2: a reply for each recipient that was accepted, unless we hang up among them. */
 static struct taken answer_each(struct session *s)
 {
 	const char *at = (const char *)pn_buf_ptr(&s->addresses);
@@ -344,8 +355,8 @@ static struct taken answer_each(struct session *s)
 	for (uint16_t i = 0; i < s->recipients; i++, at += strlen(at) + 1) {
 		struct pn_slice address = pn_slice_str(at);
 		if (is_answered(s, ask_rules(s, PN_BENCH_SINK_DOT, address), deferred, rejected)) {
-			if (s->is_closing)
-				return (struct taken){ .count = 0 };
+			if (s->is_quit)
+				break;
 			continue;
 		}
 		reply(s, "250 2.0.0 Got it\r\n");
@@ -389,7 +400,7 @@ static bool hangs_up(struct session *s)
 {
 	if (!s->is_hangup_due || s->content.octets == 0)
 		return false;
-	close_session(s);
+	hang_up(s);
 	return true;
 }
 
@@ -536,12 +547,9 @@ int pn_bench_sink_session_new(struct pn_bench_sink *sink, int fd)
 	enum pn_bench_sink_action action = ask_rules(s, PN_BENCH_SINK_CONNECT, PN_SLICE_NULL);
 	if (!is_answered(s, action, "421 4.3.2 Not now\r\n", "554 5.3.2 Never\r\n"))
 		reply(s, "220 sink.bench.invalid ESMTP\r\n");
-	else if (s->is_closing)
-		finish(s);
 	else
 		s->is_quit = true;
-	if (action != PN_BENCH_SINK_HANGUP)
-		pn_loop_recv(sink->loop, &s->op_recv, on_recv, fd);
+	pn_loop_recv(sink->loop, &s->op_recv, on_recv, fd);
 	return 0;
 }
 

@@ -68,7 +68,8 @@ struct pn_conn {
 	struct pn_buf plain;       /* from the client, not yet sealed */
 	struct pn_buf next;        /* sealed, not yet given to the kernel */
 	struct pn_buf wire;        /* the kernel's while is_sending */
-	bool is_sending;
+	bool is_sending;           /* stays so when a send has failed: nothing follows */
+	bool is_send_broken;       /* what has come is still read */
 	uint32_t messages;         /* transactions begun */
 	struct pn_smtp_reply_info failure; /* why, for those who were refused; texts in failure_text */
 	char failure_text[256];

@@ -263,7 +263,7 @@ static void conn_on_recv(struct pn_loop *loop, struct pn_op *op, int res)
  */
 static bool conn_is_held_back(struct pn_conn *conn)
 {
-	if (!conn->record || !conn->record->wants_quiet || conn->state == PN_CONN_HANDSHAKE)
+	if (!conn->record || !conn->record->wants_quiet || conn->state == PN_CONN_HANDSHAKE || conn->is_send_broken)
 		return false;
 	if (!conn->is_sending && pn_conn_backlog(conn) == 0)
 		conn->record = pn_record_quiet(conn->record, &conn->next);
@@ -367,6 +367,18 @@ static void conn_sent_all(struct pn_conn *conn)
 	pn_conn_flush_later(conn);
 }
 
+/*
+ * Replies may have come before the end: a 250 among them is a message that must not be sent again. So
+ * what has come is read to its end, which tells that the connection is lost. Nothing is sent any more.
+ */
+static void conn_send_broke(struct pn_conn *conn)
+{
+	conn->is_send_broken = true;
+	(void)shutdown(conn->fd, SHUT_RD); /* what has come stays readable */
+	if (!conn->op_recv.is_inflight)
+		conn_arm_recv(conn);
+}
+
 static void conn_on_send(struct pn_loop *loop, struct pn_op *op, int res)
 {
 	struct pn_conn *conn = pn_container_of(op, struct pn_conn, op_send);
@@ -376,8 +388,7 @@ static void conn_on_send(struct pn_loop *loop, struct pn_op *op, int res)
 		return;
 	}
 	if (res <= 0) {
-		conn_lost(conn, res);
-		pn_conn_try_finish(conn);
+		conn_send_broke(conn);
 		return;
 	}
 	pn_pool_count(conn->pool, PN_UPSTREAM_C_bytes_sent, (uint64_t)res);
