@@ -56,6 +56,7 @@ struct pn_large {
 	uint8_t head_octets[PN_REC_HEAD_SIZE];
 	struct iovec tail[2];
 	struct pn_op op; /* open, write, tail, rename: one at a time */
+	struct pn_list name_node; /* LARGE_DIR_SYNC: of w->names */
 	struct pn_sync sync;
 	int write_res, sync_res;
 	char name_tmp[PN_FILE_NAME_SIZE];
@@ -145,20 +146,43 @@ static void succeed(struct pn_large *l)
 
 /* ---- tail, rename, directory ---- */
 
-static void on_dir_synced(struct pn_sync *sync, int res)
+static void on_names_synced(struct pn_sync *sync, int res);
+
+/* Those that come while a sync is on its way share the next one: their rename may be newer than it. */
+static void names_sync(struct pn_spool_writer *w)
 {
-	struct pn_large *l = pn_container_of(sync, struct pn_large, sync);
-	l->ops_pending--;
-	l->error = pn_fault_result("spool.files.fsync", res);
-	if (l->error < 0)
-		clean_up(l);
-	else
-		succeed(l);
+	struct pn_name_sync *names = &w->names;
+	struct pn_list *node;
+	if (!pn_list_is_empty(&names->flying) || pn_list_is_empty(&names->waiting))
+		return;
+	while ((node = pn_list_pop_front(&names->waiting)) != NULL)
+		pn_list_push_back(&names->flying, node);
+	pn_writer_count(w, PN_WRITER_C_name_syncs);
+	pn_sync_start(w->loop, &names->sync, on_names_synced, w->spool->files_fd, false);
+}
+
+static void on_names_synced(struct pn_sync *sync, int res)
+{
+	struct pn_spool_writer *w = pn_container_of(sync, struct pn_spool_writer, names.sync);
+	struct pn_list *node;
+	int error = pn_fault_result("spool.files.fsync", res);
+
+	while ((node = pn_list_pop_front(&w->names.flying)) != NULL) {
+		struct pn_large *l = pn_container_of(node, struct pn_large, name_node);
+		l->ops_pending--;
+		l->error = error;
+		if (error < 0)
+			clean_up(l);
+		else
+			succeed(l);
+	}
+	names_sync(w);
 }
 
 static void on_renamed(struct pn_loop *loop, struct pn_op *op, int res)
 {
 	struct pn_large *l = pn_container_of(op, struct pn_large, op);
+	(void)loop;
 	l->error = pn_fault_result("spool.file.rename", res);
 	if (l->error < 0) {
 		l->ops_pending--;
@@ -166,7 +190,8 @@ static void on_renamed(struct pn_loop *loop, struct pn_op *op, int res)
 		return;
 	}
 	l->state = LARGE_DIR_SYNC;
-	pn_sync_start(loop, &l->sync, on_dir_synced, l->w->spool->files_fd, false);
+	pn_list_push_back(&l->w->names.waiting, &l->name_node);
+	names_sync(l->w);
 }
 
 static void tail_done(struct pn_large *l)
@@ -339,6 +364,7 @@ struct pn_large *pn_large_new(struct pn_spool_writer *w, struct pn_spool_txn *t,
 	l->w = w;
 	l->txn = t;
 	l->fd = -1;
+	pn_list_init(&l->name_node);
 	do {
 		pn_random_bytes(&l->id, sizeof(l->id));
 	} while (l->id == 0);

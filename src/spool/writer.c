@@ -42,6 +42,8 @@ struct pn_spool_writer *pn_spool_writer_new(struct pn_spool *spool, struct pn_lo
 	}
 	w->spool = spool;
 	w->loop = loop;
+	pn_list_init(&w->names.waiting);
+	pn_list_init(&w->names.flying);
 	w->hook.fn = on_batch;
 	pn_loop_hook_add(loop, &w->hook);
 	w->counter_block.scope = "spool";

@@ -11,12 +11,18 @@
 #define PN_WRITER_COUNTERS(X)                                                                    \
 	X(commits)                                                                               \
 	X(failures) X(aborts) X(orphans) X(refused) X(spills) X(large_commits) X(large_failures) \
-		X(moves) X(move_failures) X(batches) X(bytes) X(batch_failures) X(segments)
+		X(name_syncs) X(moves) X(move_failures) X(batches) X(bytes) X(batch_failures) X(segments)
 enum pn_writer_counter {
 #define X(name) PN_WRITER_C_##name,
 	PN_WRITER_COUNTERS(X)
 #undef X
 		PN_WRITER_COUNTER_COUNT
+};
+
+/* Large files whose new name waits for an fsync of files/ that began after the rename: one for all of them. */
+struct pn_name_sync {
+	struct pn_list waiting, flying; /* pn_large.name_node; flying is not empty while the sync is on its way */
+	struct pn_sync sync;
 };
 
 struct pn_spool_writer {
@@ -28,6 +34,7 @@ struct pn_spool_writer {
 	uint64_t txns;   /* open or committing */
 	uint64_t larges; /* files being written or cleaned up */
 	uint64_t moves;
+	struct pn_name_sync names;
 	pn_counter counters[PN_WRITER_COUNTER_COUNT];
 	struct pn_counter_block counter_block;
 };

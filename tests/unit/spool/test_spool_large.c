@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "spool/writer.h"
+
 static void flip_in(struct harness *h, off_t at)
 {
 	char path[256];
@@ -130,6 +132,31 @@ static void test_backpressure_is_told_and_lifted(void **state)
 	assert_int_equal(c.result, 0);
 	h.entries[h.count++] = c.entry;
 	assert_int_equal(h_check(&h, c.entry, 9), 0);
+	h_stop(&h);
+	h_deinit(&h);
+}
+
+static void test_many_names_share_a_sync(void **state)
+{
+	static struct h_commit c[60];
+	struct harness h;
+	(void)state;
+	h_init(&h, false);
+	h_start(&h);
+	for (uint32_t i = 0; i < PN_ARRAY_SIZE(c); i++)
+		h_commit_start(&h, &c[i], i, 20000, 16384);
+	for (uint32_t i = 0; i < PN_ARRAY_SIZE(c); i++) {
+		h_wait(&h, &c[i].is_done);
+		assert_int_equal(c[i].result, 0);
+		h.entries[h.count++] = c[i].entry;
+	}
+	assert_int_equal(pn_counter_get(&h.w->counters[PN_WRITER_C_large_commits]),
+			 PN_ARRAY_SIZE(c));
+	assert_in_range(pn_counter_get(&h.w->counters[PN_WRITER_C_name_syncs]), 1,
+			PN_ARRAY_SIZE(c) - 1);
+	h_stop(&h);
+	h_start(&h);
+	assert_int_equal(h.count, PN_ARRAY_SIZE(c));
 	h_stop(&h);
 	h_deinit(&h);
 }
@@ -315,6 +342,7 @@ int main(void)
 		cmocka_unit_test(test_sizes_around_the_inline_limit),
 		cmocka_unit_test(test_a_message_of_50_mib_costs_little_memory),
 		cmocka_unit_test(test_backpressure_is_told_and_lifted),
+		cmocka_unit_test(test_many_names_share_a_sync),
 		cmocka_unit_test(test_abort_at_each_stage),
 		cmocka_unit_test(test_unfinished_files_are_unlinked_at_start),
 		cmocka_unit_test(test_damaged_content_is_never_completed),
