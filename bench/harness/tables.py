@@ -29,7 +29,7 @@ def costs(rows, runs, floors):
         return []
     head = (f"{'server CPU per operation, us':42} {'median':>8} {'goal':>6} {'floor':>7} {'to reach':>8} {'':8}"
             f"{'rate/s':>7} {'client':>8} {'switches':>8} {'p50 ms':>8} {'p99 ms':>8}  rounds")
-    foot = (f"to reach: the goal, or {FLOOR_FACTOR} times the floor where that is more (-: no floor is measured); "
+    foot = (f"to reach: the goal, or {FLOOR_FACTOR} times the floor where that is more (-: no floor was measured); "
             "columns behind it: of the median round")
     return [head, *(cost_line(row, runs[row.key], floors) for row in shown), foot]
 
