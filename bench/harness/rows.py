@@ -38,7 +38,7 @@ SPECIALS = {
     "evenness": "two loops: handshakes of the busiest over the mean",
     "second-loop": "two loops: times the handshakes of one",
     "serial": "one connection, message by message: p50 over that of a bare append and fdatasync",
-    "overload": "goodput at twice the knee, share of the knee",
+    "overload": "twice the knee: goodput, refusals, memory",
 }
 
 

@@ -5,8 +5,13 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 
 from harness import PATIENCE_S, POSTERN, SOURCE, Skip, run, scratch_folder
+
+sys.path.insert(0, str(SOURCE / "bench/harness"))
+import overload  # noqa: E402
+import tables  # noqa: E402
 
 BIN = pathlib.Path(POSTERN).parent
 COSTS = ["handshake", "starttls", "resumed", "single", "many", "64k", "1m"]
@@ -54,6 +59,7 @@ def test_figures_of_every_row():
         check_rows(document["rows"], document["skipped"])
         assert document["sink"]["duplicates"] == 0 and document["sink"]["corrupt"] == 0, document["sink"]
         found = {s["key"]: s for s in document["specials"]}
+        check_overload(document)
         for key in ("evenness", "second-loop", "serial"):
             assert key in found and found[key]["value"] > 0, found
         assert len(document["special_rounds"]["loops"][0]["per_loop"]) == 2
@@ -64,6 +70,48 @@ def test_figures_of_every_row():
         assert "cross-check" in text and "TLS 1.3 handshake" in text
         for key, reason in document["skipped"].items():
             assert f"skipped: {key}: {reason}" in text
+
+
+def check_overload(document):
+    rows = {s["name"].removeprefix("overload: "): s for s in document["specials"] if s["key"] == "overload"}
+    assert len(rows) == 7 and all(row["verdict"] in ("reached", "missed") for row in rows.values()), rows
+    # So few of them that all is done; what must never happen must not happen here either.
+    assert rows["lost, doubled, changed"]["verdict"] == rows["limits exceeded"]["verdict"] == "reached", rows
+    assert document["special_rounds"]["overload"][0]["run"]["open_loop"]["rate"] == 40
+
+
+def verdicts(**changes):
+    """Of an overload in which all went well, but for the changes."""
+    run = {"open_loop": {"scheduled": 20000, "dropped": 0, "unstarted": 0, "rate": 2000},
+           "accounting": {"accepted": 10000, "received": 10000, "lost": 0, "duplicated": 0, "misdirected": 0,
+                          "unpromised": 0, "corrupt": 0},
+           "failures_by": [{"stage": overload.STAGE, "count": 10000, "p50_us": 4000, "p99_us": 9000}],
+           "gateway_counters": {"session": {"loop/0": {"refused_sessions_max": 4000, "refused_handshakes_max": 6000}}}}
+    found = {"knee_rate": 1000, "goodput": 1000, "value": 1.0, "over": [], "resident_bytes": 1 << 20, "run": run}
+    for key, value in changes.items():
+        (run if key in run else found)[key] = value
+    return {name: tables.verdict(value, goal, is_more) for name, value, goal, is_more, _ in overload.criteria(found)}
+
+
+def test_each_criterion_of_an_overload_can_be_missed():
+    good = verdicts()
+    assert set(good.values()) == {"reached"} and len(good) == 7, good
+    row = {"stage": overload.STAGE, "count": 10000, "p50_us": 4000, "p99_us": 9000}
+    due = {"scheduled": 20000, "dropped": 3000, "unstarted": 1, "rate": 2000}
+    account = {"accepted": 9, "received": 8, "lost": 1, "duplicated": 0, "misdirected": 0, "unpromised": 0,
+               "corrupt": 0}
+    for name, changes in {
+            "offered, times the knee": {"open_loop": due},
+            "goodput, share of the knee": {"value": 0.89},
+            "lost, doubled, changed": {"accounting": account},
+            "limits exceeded": {"over": ["spool.memory_max_bytes"]},
+            "refusals, p99 ms of the slowest stage": {"failures_by": [{**row, "p99_us": 1e6}]},
+            "failed otherwise than refused before the handshake": {"failures_by": [{**row, "stage": "MAIL"}]}}.items():
+        missed = {key for key, verdict in verdicts(**changes).items() if verdict == "missed"}
+        assert missed == {name}, (name, missed)
+    # The gateway refused nobody, or not all of those that failed.
+    assert verdicts(gateway_counters={})["refused by its limits"] == "missed"
+    assert verdicts(gateway_counters={})["failed otherwise than refused before the handshake"] == "missed"
 
 
 def test_rows_can_be_chosen():
