@@ -28,8 +28,8 @@ def load(*more):
 
 def command(capacity, is_quick, control):
     """Around the capacity that a closed loop has found; a sweep may end well below it on a busy machine."""
-    low, high = (10, 20) if is_quick else (max(1, int(capacity / 8)), max(2, int(capacity * 2)))
-    step, seconds, p99_ms, parallel = (0.5, 1, 60000, 64) if is_quick else (3, 10, 250, CONNECTIONS)
+    low, high = (20, 40) if is_quick else (max(1, int(capacity / 8)), max(2, int(capacity * 2)))
+    step, seconds, p99_ms, parallel = (1, 1, 60000, 64) if is_quick else (3, 10, 250, CONNECTIONS)
     return load("--rate-sweep", f"{low}-{high}", "--step", step, "--p99-max-ms", p99_ms, "--overload", 2, "--arrivals",
                 "poisson", "--duration", seconds, "--failures-max", 1000000, "--parallel", parallel,
                 "--control-socket", control)

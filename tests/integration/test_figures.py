@@ -11,6 +11,7 @@ from harness import PATIENCE_S, POSTERN, SOURCE, Skip, run, scratch_folder
 
 sys.path.insert(0, str(SOURCE / "bench/harness"))
 import overload  # noqa: E402
+import rows  # noqa: E402
 import tables  # noqa: E402
 
 BIN = pathlib.Path(POSTERN).parent
@@ -41,9 +42,9 @@ def check_nothing_left(folder):
         assert str(folder).encode() not in words, f"still runs: {words}"
 
 
-def check_rows(rows, skipped):
-    assert [r["key"] for r in rows] == [key for key in COSTS if key not in skipped], skipped
-    for row in rows:
+def check_rows(found, skipped):
+    assert [r["key"] for r in found] == [key for key in COSTS if key not in skipped], skipped
+    for row in found:
         for result in row["rounds"]:
             assert result["is_good"] and result["figure_us"] > 0 and result["window"]["machine_us"] > 0, row
             assert result["tls"]["version"] == 0x0304, row
@@ -77,7 +78,8 @@ def check_overload(document):
     assert len(rows) == 7 and all(row["verdict"] in ("reached", "missed") for row in rows.values()), rows
     # So few of them that all is done; what must never happen must not happen here either.
     assert rows["lost, doubled, changed"]["verdict"] == rows["limits exceeded"]["verdict"] == "reached", rows
-    assert document["special_rounds"]["overload"][0]["run"]["open_loop"]["rate"] == 40
+    found = document["special_rounds"]["overload"][0]
+    assert found["run"]["open_loop"]["rate"] == 2 * found["knee_rate"] > 0, found["knee_rate"]
 
 
 def verdicts(**changes):
@@ -114,10 +116,36 @@ def test_each_criterion_of_an_overload_can_be_missed():
     assert verdicts(gateway_counters={})["failed otherwise than refused before the handshake"] == "missed"
 
 
+def check_layers(document, text):
+    """Where the kernel has TLS records both gateways stand side by side; where it has none that is said."""
+    for row in document["rows"]:
+        records = row["rounds"][0]["records"]
+        moved = records["kernel"] + records["kernel_receive_only"] + records["user_space"]
+        assert moved == records["sessions"] > 0, records
+        assert f"records of {row['name']}: {tables.records(row['rounds'][0])}" in text
+    off = document["ktls"]["off"]
+    assert off.keys() == {"single"}
+    if off["single"]:
+        assert off["single"][0]["records"]["kernel"] == 0 and "ktls off" in text and "ktls auto" in text
+    else:
+        assert f"kernel TLS is {document['ktls']['kernel']}" in text, text
+
+
+def test_two_record_layers_stand_side_by_side():
+    result = {"figure_us": 40.0, "records": {"sessions": 9, "kernel": 0, "kernel_receive_only": 0, "user_space": 9}}
+    moved = {"figure_us": 30.0, "records": {"sessions": 9, "kernel": 7, "kernel_receive_only": 1, "user_space": 1}}
+    row = next(row for row in rows.COSTS if row.key == "single")
+    lines = tables.layers([row], [("off", {"single": [result]}), ("auto", {"single": [moved]})])
+    assert len(lines) == 2 and "ktls off" in lines[0] and "40.0       30.0     0.75" in lines[1], lines
+    assert "auto: kernel TX+RX 7 of 9 sessions, user space 1, kernel RX alone 1" in lines[1], lines
+
+
 def test_rows_can_be_chosen():
     with scratch_folder() as folder:
-        document, _ = measure("run-figures", folder, "--rows", "starttls,message by message", "--rounds", "1")
-        assert [r["key"] for r in document["rows"]] == ["starttls"]
+        document, text = measure("run-figures", folder, "--rows", "starttls,single,message by message", "--rounds", "1",
+                                 "--ktls", "both")
+        assert [r["key"] for r in document["rows"]] == ["starttls", "single"]
+        check_layers(document, text)
         assert [s["key"] for s in document["specials"]] == ["serial"]
         result, _ = measure("run-figures", folder, "--rows", "nonsense", code=2)
         assert "there is no such row" in result.stderr
