@@ -6,6 +6,7 @@
 #include <postern/base/clock.h>
 
 #include "command.h"
+#include "records.h"
 #include "run.h"
 
 static double per(double total, uint64_t count)
@@ -153,6 +154,17 @@ static json_t *build_json(const struct pn_bench_run *run, bool is_good)
 	return o;
 }
 
+static void print_records(const struct pn_bench_run *run)
+{
+	struct pn_bench_records records;
+	char text[128];
+
+	if (!pn_bench_records_of(run->gateway_before, run->gateway_after, &records))
+		return;
+	pn_bench_records_text(&records, text, sizeof(text));
+	row("records", "%s", text);
+}
+
 static void print_table(const struct pn_bench_run *run)
 {
 	const struct pn_bench_histogram *h = &run->latency;
@@ -182,6 +194,7 @@ static void print_table(const struct pn_bench_run *run)
 		    (unsigned long long)run->open_loop.due.dropped,
 		    (unsigned long long)run->open_loop.unstarted);
 	pn_bench_negotiated_print(&run->negotiated);
+	print_records(run);
 	pn_bench_failures_print(&run->failures);
 	print_cost(run);
 }

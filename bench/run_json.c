@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "records.h"
 #include "run.h"
 
 #define ANSWER_TIMEOUT_S 30
@@ -190,6 +191,9 @@ void pn_bench_run_add_json(const struct pn_bench_run *run, json_t *o)
 		add_loops(o, counters, run->done);
 		(void)json_object_set_new(o, "gateway_counters", counters);
 	}
+	struct pn_bench_records records;
+	if (pn_bench_records_of(run->gateway_before, run->gateway_after, &records))
+		(void)json_object_set_new(o, "records", pn_bench_records_json(&records));
 	(void)json_object_set_new(
 		o, "config",
 		json_pack("{s:s, s:I, s:b, s:I, s:I, s:I, s:s?, s:s?, s:s?}", "host", run->host,

@@ -187,15 +187,16 @@ static json_t *behaved_json(const struct pn_bench_sink *s)
 static void print_summary(const struct acceptor *a)
 {
 	const struct pn_bench_sink *s = &a->sink;
-	json_t *o =
-		json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
-			  "port", (json_int_t)a->port, "connections", (json_int_t)s->connections,
-			  "messages", (json_int_t)s->messages, "unique_ids",
-			  (json_int_t)s->ids.count, "recipients", (json_int_t)s->recipients,
-			  "octets", (json_int_t)s->octets, "duplicates", (json_int_t)s->duplicates,
-			  "corrupt", (json_int_t)s->corrupt, "strangers", (json_int_t)s->strangers,
-			  "forgotten", (json_int_t)s->forgotten, "errors", (json_int_t)s->errors,
-			  "reports", (json_int_t)s->reports, "behaved", behaved_json(s));
+	json_t *o = json_pack(
+		"{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+		"s:o}",
+		"port", (json_int_t)a->port, "connections", (json_int_t)s->connections, "messages",
+		(json_int_t)s->messages, "unique_ids", (json_int_t)s->ids.count, "recipients",
+		(json_int_t)s->recipients, "octets", (json_int_t)s->octets, "duplicates",
+		(json_int_t)s->duplicates, "corrupt", (json_int_t)s->corrupt, "strangers",
+		(json_int_t)s->strangers, "forgotten", (json_int_t)s->forgotten, "errors",
+		(json_int_t)s->errors, "reports", (json_int_t)s->reports, "receives",
+		(json_int_t)s->receives, "sends", (json_int_t)s->sends, "behaved", behaved_json(s));
 
 	if (o && json_dumpf(o, stdout, JSON_COMPACT) == 0)
 		putchar('\n');

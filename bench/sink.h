@@ -30,7 +30,7 @@ struct pn_bench_sink {
 	struct pn_bench_sink_rules rules;
 	/* what it knows */
 	uint64_t connections, messages, octets, recipients, strangers, corrupt, duplicates,
-		forgotten, errors, reports;
+		forgotten, errors, reports, receives, sends;
 	struct pn_bench_id_set ids;
 	/* lines for the ids file, written in the batch hook before any reply of the batch leaves */
 	int ids_fd; /* -1: none */

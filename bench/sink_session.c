@@ -465,6 +465,7 @@ static void on_recv(struct pn_loop *loop, struct pn_op *op, int res)
 
 	if (res > 0) {
 		uint16_t buffer_id = op->buffer_id;
+		s->sink->receives++;
 		if (!s->is_closing)
 			take_input(s, pn_slice(pn_loop_buffer(loop, buffer_id), (size_t)res));
 		pn_loop_buffer_return(loop, buffer_id);
@@ -492,11 +493,13 @@ static void send_more(struct session *s)
 		s->sending = s->out;
 		s->out = empty;
 	}
-	if (pn_buf_len(&s->sending) > 0)
+	if (pn_buf_len(&s->sending) > 0) {
+		s->sink->sends++;
 		pn_loop_send(s->sink->loop, &s->op_send, on_send, s->fd, pn_buf_ptr(&s->sending),
 			     pn_buf_len(&s->sending), 0);
-	else if (s->is_quit)
+	} else if (s->is_quit) {
 		close_session(s);
+	}
 }
 
 static void on_send(struct pn_loop *loop, struct pn_op *op, int res)

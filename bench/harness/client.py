@@ -42,6 +42,8 @@ class Client:
             words += ["--parallel", parallel or self.parallel]
         if server.group.path and "--server-cgroup" in self.options(arguments[0]):
             words += ["--server-cgroup", server.group.path]
+        if hasattr(server, "control") and "--control-socket" in self.options(arguments[0]) - set(arguments):
+            words += ["--control-socket", server.control]
         if arguments[0] == "submit":
             words += ["--from", USER, "--to", "somebody@example.net", "--sink-ids", self.work.ids,
                       "--sink-timeout", SINK_TIMEOUT_S]

@@ -14,6 +14,7 @@ import signal
 import time
 
 TICKS_S = os.sysconf("SC_CLK_TCK")
+PERIOD_US = 5000
 
 
 def mounts():
@@ -113,6 +114,24 @@ class Group:
             self.notes.append("no cgroup can be made here: server CPU is that of the process tree's clocks")
         if not self.has_cpuset:
             self.notes.append("no cpuset can be made here: io_uring's workers may run on other CPUs")
+
+    def slow_down(self, share):
+        """Gives all of it that share of one CPU, in periods too short to stand out in a latency; False: not here."""
+        controllers, unified = mounts()
+        quota = int(share * PERIOD_US)
+        try:
+            if "cpu" in controllers:
+                leaf = f"{self.folders[0].name}" if self.folders else f"postern-bench-{os.getpid()}"
+                folder = self._make(controllers["cpu"], "cpu", leaf, "cpu.cfs_quota_us")
+                (folder / "cpu.cfs_period_us").write_text(str(PERIOD_US))
+                (folder / "cpu.cfs_quota_us").write_text(str(quota))
+            elif unified and self.cpu_folder:
+                (self.cpu_folder / "cpu.max").write_text(f"{quota} {PERIOD_US}")
+            else:
+                return False
+        except (OSError, TypeError):
+            return False
+        return True
 
     def _make(self, mount, controller, leaf, wanted):
         folder = pathlib.Path(mount) / own_group(controller) / leaf

@@ -25,6 +25,8 @@ def parser(what, epilog=""):
     add("--client-cpu", type=int, default=1, help="client and sink (default %(default)s)")
     add("--parallel", type=int, default=64, help="connections at a time (default %(default)s)")
     add("--rows", default="", help="only these, separated by commas: keys (see below), or text in their names")
+    add("--next-hop", choices=("bdat", "data"), default="bdat",
+        help="whether the sink offers CHUNKING (default %(default)s: as most next hops do)")
     add("--dir", help="make the working directory, spools and queues included, below this one")
     add("--json", help="write all results there")
     return p

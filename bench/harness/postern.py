@@ -12,8 +12,12 @@ class Postern(Server):
     name = "Postern"
     promise = "message and envelope are on stable storage: fdatasync has returned, for the folder too"
 
-    def __init__(self, work, group, binary, loops=1, folder="postern"):
+    def __init__(self, work, group, binary, loops=1, folder="postern", limits=None, ktls="auto"):
         super().__init__(work, group, folder)
+        # One source may connect as often as it likes: all load comes from one.
+        limits = {"connections_per_source_per_minute_max": 0, "sessions_per_source_max": 0, **(limits or {})}
+        self.limits = "".join(f"    {key} = {value}\n" for key, value in limits.items())
+        self.ktls = ktls
         self.binary, self.loops = binary, loops
         self.config, self.control = self.dir / "postern.conf", self.dir / "control"
 
@@ -49,8 +53,9 @@ spool {{
     path = "{self.dir}/spool"
 }}
 limits {{
-    connections_per_source_per_minute_max = 0
-    sessions_per_source_max = 0
+{self.limits}}}
+tls {{
+    ktls = {self.ktls}
 }}
 upstream "sink" {{
     kind = smtp

@@ -24,21 +24,21 @@ def messages(size, per):
 
 COSTS = [
     Row("handshake", "TLS 1.3 handshake on 465 up to the 220", 150, ("handshake",), 5000, floor="handshake"),
-    Row("starttls", "STARTTLS: EHLO, handshake, EHLO", 180, ("handshake", "--starttls"), 4000, floor="handshake"),
+    Row("starttls", "STARTTLS: EHLO, handshake, EHLO", 180, ("handshake", "--starttls"), 4000, floor="starttls"),
     Row("resumed", "the same on 465, resumed: PSK with DHE", 130, ("handshake", "--resume"), 5000,
         floor="handshake_resumed"),
     Row("single", "4 KiB, 1 per connection, delivered", 280, messages("4K", 1), 3000, floor="session_4k"),
     Row("many", "4 KiB, 100 per connection, pipelined", 45, (*messages("4K", 100), "--pipelining", "yes"), 12000,
         floor="message_4k", per=100),
-    Row("64k", "64 KiB, 20 per connection", 160, messages("64K", 20), 3000, per=20),
-    Row("1m", "1 MiB, 5 per connection", 1200, messages("1M", 5), 400, least=20, per=5),
+    Row("64k", "64 KiB, 20 per connection", 160, messages("64K", 20), 3000, floor="message_64k", per=20),
+    Row("1m", "1 MiB, 5 per connection", 1200, messages("1M", 5), 400, least=20, floor="message_1m", per=5),
 ]
 SPECIALS = {
     "idle": "idle, logged in: KiB of memory for a connection",
     "evenness": "two loops: handshakes of the busiest over the mean",
     "second-loop": "two loops: times the handshakes of one",
     "serial": "one connection, message by message: p50 over that of a bare append and fdatasync",
-    "overload": "goodput at twice the knee, share of the knee",
+    "overload": "twice the knee: goodput, refusals, memory",
 }
 
 

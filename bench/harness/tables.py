@@ -29,9 +29,33 @@ def costs(rows, runs, floors):
         return []
     head = (f"{'server CPU per operation, us':42} {'median':>8} {'goal':>6} {'floor':>7} {'to reach':>8} {'':8}"
             f"{'rate/s':>7} {'client':>8} {'switches':>8} {'p50 ms':>8} {'p99 ms':>8}  rounds")
-    foot = (f"to reach: the goal, or {FLOOR_FACTOR} times the floor where that is more (-: no floor is measured); "
+    foot = (f"to reach: the goal, or {FLOOR_FACTOR} times the floor where that is more (-: no floor was measured); "
             "columns behind it: of the median round")
-    return [head, *(cost_line(row, runs[row.key], floors) for row in shown), foot]
+    layer = [f"records of {row.name}: {records(middle(runs[row.key]))}" for row in shown]
+    return [head, *(cost_line(row, runs[row.key], floors) for row in shown), foot, *layer]
+
+
+def records(result):
+    """Who made the records of a run, by the gateway's own counters."""
+    r = result.get("records")
+    if not r:
+        return "not recorded"
+    alone = f", kernel RX alone {r['kernel_receive_only']}" if r["kernel_receive_only"] else ""
+    return f"kernel TX+RX {r['kernel']} of {r['sessions']} sessions, user space {r['user_space']}{alone}"
+
+
+def layers(rows, pairs):
+    """Lines: the same rows by the record layers of two gateways. `pairs`: ktls of each, and key -> results."""
+    lines = [f"{'server CPU per operation, us':42}" + "".join(f" {'ktls ' + name:>10}" for name, _ in pairs)
+             + "    ratio  records"]
+    for row in rows:
+        if not all(found.get(row.key) for _, found in pairs):
+            continue
+        values = [median(found[row.key]) for _, found in pairs]
+        said = "; ".join(f"{name}: {records(middle(found[row.key]))}" for name, found in pairs)
+        figures = "".join(f" {v:10.1f}" for v in values)
+        lines.append(f"{row.name:42}{figures} {values[1] / values[0]:8.2f}  {said}")
+    return lines
 
 
 def specials(found):

@@ -59,8 +59,8 @@ def end_process(process, seconds=60):
 class Work:
     """A temporary folder with what all servers of a run share, and the sink. KEEP=1 leaves the folder behind."""
 
-    def __init__(self, tool, client_cpus, parent=None):
-        self.tool, self.client_cpus = tool, set(client_cpus)
+    def __init__(self, tool, client_cpus, parent=None, next_hop="bdat"):
+        self.tool, self.client_cpus, self.next_hop = tool, set(client_cpus), next_hop
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="postern-figures-", dir=parent))
         self.dir.chmod(0o755)
         self.ids, self.password_file = self.dir / "ids", self.dir / "password"
@@ -76,6 +76,7 @@ class Work:
         self.password_file.write_text(PASSWORD + "\n")
         self.ids.touch()
         command = [self.tool, "sink", "--port", "0", "--ids-file", self.ids]
+        command += ["--chunking"] if self.next_hop == "bdat" else []
         self.sink = subprocess.Popen([*map(str, command)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
                                      preexec_fn=lambda: os.sched_setaffinity(0, self.client_cpus))
         line = self.sink.stdout.readline()

@@ -16,7 +16,7 @@
 #include "options.h"
 #include "results.h"
 
-#define RESULTS_MAX      32u
+#define RESULTS_MAX      40u
 #define ROUNDS           5u
 #define QUICK_DIVISOR    40u
 #define QUICK_ROUNDS     3u
@@ -33,10 +33,8 @@ struct limit {
 };
 
 static const struct pn_bench_limit_row *const groups[] = {
-	pn_bench_limit_tls,
-	pn_bench_limit_aead,
-	pn_bench_limit_ring,
-	pn_bench_limit_sync,
+	pn_bench_limit_tls,    pn_bench_limit_aead, pn_bench_limit_ring,
+	pn_bench_limit_stream, pn_bench_limit_sync,
 };
 
 static void collect_rows(struct limit *l)
@@ -50,6 +48,7 @@ static void collect_rows(struct limit *l)
 			if (l->is_quick)
 				n = pn_max_size(n / QUICK_DIVISOR, QUICK_OPERATIONS);
 			l->results[l->count].row = row;
+			l->results[l->count].is_absent = row->is_here && !row->is_here();
 			l->results[l->count++].operations = n;
 		}
 	}
@@ -60,6 +59,8 @@ static int measure_all(struct limit *l, struct pn_error *err)
 	for (uint64_t round = 0; round < l->rounds; round++) {
 		for (size_t i = 0; i < l->count; i++) {
 			struct pn_bench_limit_result *result = &l->results[i];
+			if (result->is_absent)
+				continue;
 			int r = result->row->measure(&l->place, result->row, result->operations,
 						     &result->samples[result->rounds], err);
 			if (r < 0)
@@ -93,7 +94,7 @@ double pn_bench_limit_cpu_us(const struct pn_bench_limit_result *results, size_t
 	struct pn_bench_stats stats;
 
 	for (size_t i = 0; i < count; i++) {
-		if (strcmp(results[i].row->name, name) != 0)
+		if (results[i].is_absent || strcmp(results[i].row->name, name) != 0)
 			continue;
 		STATS(&results[i], cpu_us, &stats);
 		return stats.median;
@@ -105,6 +106,10 @@ static void print_row(const struct pn_bench_limit_result *result)
 {
 	struct pn_bench_stats cpu, wall, p50, p99;
 
+	if (result->is_absent) {
+		printf("%-16s %-38s not on this kernel\n", result->row->name, result->row->what);
+		return;
+	}
 	STATS(result, cpu_us, &cpu);
 	STATS(result, wall_us, &wall);
 	STATS(result, p50_us, &p50);
@@ -120,6 +125,21 @@ static void print_row(const struct pn_bench_limit_result *result)
 	if (p50.median > 0)
 		printf(" %8.1f %8.1f", p50.median, p99.median);
 	putchar('\n');
+}
+
+/* Those that this kernel cannot do: a reader must not take them for forgotten. */
+static json_t *absent_json(const struct limit *l)
+{
+	json_t *absent = json_array();
+
+	for (size_t i = 0; i < l->count; i++) {
+		const struct pn_bench_limit_row *row = l->results[i].row;
+		if (l->results[i].is_absent)
+			(void)json_array_append_new(
+				absent, json_pack("{s:s, s:s, s:s}", "name", row->name, "what",
+						  row->what, "reason", "not on this kernel"));
+	}
+	return absent;
 }
 
 static json_t *row_json(const struct pn_bench_limit_result *result)
@@ -156,13 +176,16 @@ static int report(const struct limit *l, int argc, char **argv)
 	       "least .. greatest", "per s", "MB/s", "wall us", "p50 us", "p99 us");
 	for (size_t i = 0; i < l->count; i++) {
 		print_row(&l->results[i]);
-		(void)json_array_append_new(rows, row_json(&l->results[i]));
+		if (!l->results[i].is_absent)
+			(void)json_array_append_new(rows, row_json(&l->results[i]));
 	}
 	printf("CPU of the measured side, medians of %llu rounds; per s and MB/s: of one CPU.%s\n",
 	       (unsigned long long)l->rounds,
 	       l->is_quick ? " --quick: too few operations to quote." : "");
-	if (document)
+	if (document) {
 		(void)json_object_set(document, "rows", rows);
+		(void)json_object_set_new(document, "absent", absent_json(l));
+	}
 	json_decref(rows);
 	pn_bench_floors_report(l->results, l->count, document);
 	if (l->figures_path)

@@ -34,21 +34,24 @@ struct pn_bench_limit_row {
 	const char *name;
 	const char *what;
 	pn_bench_limit_fn measure;
-	unsigned kind;       /* meaning known to `measure` */
-	uint64_t size_bytes; /* what one operation moves; 0 = nothing to count */
-	uint64_t operations; /* in a round */
+	unsigned kind;         /* meaning known to `measure` */
+	uint64_t size_bytes;   /* what one operation moves; 0 = nothing to count */
+	uint64_t operations;   /* in a round */
+	bool (*is_here)(void); /* whether this kernel can do it; NULL: every one can */
 };
 
-/* tls.c, aead.c, sync.c, ring.c: the rows, ended by one without a name. */
+/* tls.c, aead.c, sync.c, ring.c, stream.c: the rows, ended by one without a name. */
 extern const struct pn_bench_limit_row pn_bench_limit_tls[];
 extern const struct pn_bench_limit_row pn_bench_limit_aead[];
 extern const struct pn_bench_limit_row pn_bench_limit_sync[];
 extern const struct pn_bench_limit_row pn_bench_limit_ring[];
+extern const struct pn_bench_limit_row pn_bench_limit_stream[];
 
 /* A row and what its rounds gave. */
 struct pn_bench_limit_result {
 	const struct pn_bench_limit_row *row;
 	uint64_t operations;
+	bool is_absent; /* this kernel cannot do it: no rounds */
 	size_t rounds;
 	struct pn_bench_limit_sample samples[PN_BENCH_ROUNDS_MAX];
 };

@@ -7,30 +7,26 @@
  * finds several completions in each batch. CPU is that of the server's process.
  */
 #include <errno.h>
-#include <netinet/in.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-#include <liburing.h>
 
 #include <postern/base/clock.h>
 
 #include "limit.h"
 #include "measure.h"
+#include "peer.h"
 
 #define AT_A_TIME   32u
 #define REQUEST_MAX 4096u
-#define REPLY_SIZE  64u
+#define REPLY_SIZE  PN_BENCH_REPLY_SIZE
 
 enum kind { KIND_CONNECTIONS, KIND_MESSAGES };
 enum step { STEP_ACCEPT, STEP_RECEIVE, STEP_SEND, STEP_CLOSE };
 
 struct plan {
+	struct sockaddr_in address;
 	size_t request_size;
 	uint64_t connections, exchanges; /* in each connection */
 };
@@ -54,16 +50,15 @@ static const uint8_t reply[REPLY_SIZE] = "250 2.0.0 taken\r\n";
 
 /* ---- the client ---- */
 
-static bool client_batch(const struct sockaddr_in *address, const struct plan *plan, size_t count)
+static bool client_batch(const struct plan *plan, size_t count)
 {
 	static uint8_t request[REQUEST_MAX];
 	uint8_t answer[REPLY_SIZE];
 	int fds[AT_A_TIME];
 
 	for (size_t i = 0; i < count; i++) {
-		fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		if (fds[i] < 0 ||
-		    connect(fds[i], (const struct sockaddr *)address, sizeof(*address)) != 0)
+		fds[i] = pn_bench_peer_connect(&plan->address);
+		if (fds[i] < 0)
 			return false;
 	}
 	for (uint64_t e = 0; e < plan->exchanges; e++) {
@@ -82,33 +77,20 @@ static bool client_batch(const struct sockaddr_in *address, const struct plan *p
 	return true;
 }
 
-static PN_NORETURN void client_main(const struct sockaddr_in *address, const struct plan *plan,
-				    uint64_t cpu, pid_t parent)
+static bool client_work(void *arg)
 {
-	struct pn_error err;
-	bool ok = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent &&
-		  pn_bench_pin(cpu, &err) == 0;
+	const struct plan *plan = arg;
+	bool ok = true;
 
 	for (uint64_t done = 0; ok && done < plan->connections;) {
 		size_t count = pn_min_size(AT_A_TIME, (size_t)(plan->connections - done));
-		ok = client_batch(address, plan, count);
+		ok = client_batch(plan, count);
 		done += count;
 	}
-	_exit(ok ? 0 : 1);
+	return ok;
 }
 
 /* ---- the server ---- */
-
-static int ring_init(struct io_uring *ring)
-{
-	static const unsigned flags[] = { IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
-					  IORING_SETUP_COOP_TASKRUN, 0 };
-	int r = -EINVAL;
-
-	for (size_t i = 0; i < PN_ARRAY_SIZE(flags) && r == -EINVAL; i++)
-		r = io_uring_queue_init(4 * AT_A_TIME, ring, flags[i]);
-	return r;
-}
 
 static struct io_uring_sqe *sqe_for(struct server *s, enum step step, size_t index)
 {
@@ -196,18 +178,7 @@ static int on_cqe(struct server *s, const struct io_uring_cqe *cqe)
 	return -EINVAL;
 }
 
-/* A client that has died must not leave the server waiting. */
-static int check_client(pid_t client, bool *is_gone)
-{
-	int status;
-
-	if (*is_gone || waitpid(client, &status, WNOHANG) != client)
-		return 0;
-	*is_gone = true;
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -ECONNABORTED;
-}
-
-static int serve(struct server *s, pid_t client, bool *is_gone)
+static int serve(struct server *s, struct pn_bench_peer *client)
 {
 	int r = 0;
 
@@ -219,7 +190,7 @@ static int serve(struct server *s, pid_t client, bool *is_gone)
 		unsigned seen = 0;
 		r = io_uring_submit_and_wait_timeout(&s->ring, &cqe, 1, &second, NULL);
 		if (r == -ETIME || r == -EINTR)
-			r = check_client(client, is_gone);
+			r = pn_bench_peer_check(client);
 		if (r < 0)
 			break;
 		r = 0;
@@ -234,23 +205,6 @@ static int serve(struct server *s, pid_t client, bool *is_gone)
 	if (r == 0 && s->answered != s->plan.connections * s->plan.exchanges)
 		r = -EPROTO;
 	return r < 0 ? r : 0;
-}
-
-static int listen_on_loopback(struct sockaddr_in *address)
-{
-	socklen_t len = sizeof(*address);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	*address = (struct sockaddr_in){ .sin_family = AF_INET,
-					 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	if (fd >= 0 && bind(fd, (const struct sockaddr *)address, len) == 0 &&
-	    listen(fd, 2 * AT_A_TIME) == 0 &&
-	    getsockname(fd, (struct sockaddr *)address, &len) == 0)
-		return fd;
-	int code = errno;
-	if (fd >= 0)
-		(void)close(fd);
-	return -code;
 }
 
 /* The kernel may write into what a pending operation names until its completion has come. */
@@ -273,40 +227,17 @@ static void drain(struct server *s)
 	}
 }
 
-static int serve_measured(struct server *s, pid_t client, bool *is_gone, uint64_t *cpu_ns)
+static int serve_measured(struct server *s, struct pn_bench_peer *client, uint64_t *cpu_ns)
 {
-	int r = ring_init(&s->ring);
+	int r = pn_bench_ring_init(&s->ring, 4 * AT_A_TIME);
 
 	if (r < 0)
 		return r;
 	uint64_t begin_ns = pn_bench_process_cpu_ns();
-	r = serve(s, client, is_gone);
+	r = serve(s, client);
 	*cpu_ns = pn_bench_process_cpu_ns() - begin_ns;
 	drain(s);
 	io_uring_queue_exit(&s->ring);
-	return r;
-}
-
-static int run(struct server *s, const struct sockaddr_in *address, uint64_t client_cpu,
-	       uint64_t *cpu_ns)
-{
-	bool is_gone = false;
-	pid_t parent = getpid();
-	pid_t client = fork();
-	int status = 0;
-
-	if (client == 0)
-		client_main(address, &s->plan, client_cpu, parent);
-	if (client < 0)
-		return -errno;
-	int r = serve_measured(s, client, &is_gone, cpu_ns);
-	if (is_gone)
-		return r;
-	if (r != 0)
-		(void)kill(client, SIGKILL);
-	(void)waitpid(client, &status, 0);
-	if (r == 0 && (!WIFEXITED(status) || WEXITSTATUS(status) != 0))
-		r = -ECONNABORTED;
 	return r;
 }
 
@@ -314,23 +245,27 @@ static int measure(const struct pn_bench_limit_place *place, const struct pn_ben
 		   uint64_t operations, struct pn_bench_limit_sample *ret, struct pn_error *err)
 {
 	struct server *s = calloc(1, sizeof(*s));
-	struct sockaddr_in address;
+	struct pn_bench_peer client;
 	uint64_t cpu_ns = 0;
 	int r = -ENOMEM;
 
 	if (s) {
-		s->plan = (struct plan){ (size_t)row->size_bytes, operations, 1 };
+		s->plan = (struct plan){ .request_size = (size_t)row->size_bytes,
+					 .connections = operations,
+					 .exchanges = 1 };
 		if (row->kind == KIND_MESSAGES) {
 			s->plan.connections = AT_A_TIME;
 			s->plan.exchanges = (operations + AT_A_TIME - 1) / AT_A_TIME;
 		}
 		for (size_t i = 0; i < PN_ARRAY_SIZE(s->connections); i++)
 			s->connections[i].fd = -1;
-		r = s->listener = listen_on_loopback(&address);
+		r = s->listener = pn_bench_peer_listen(&s->plan.address, 2 * AT_A_TIME);
 	}
 	if (r >= 0) {
 		uint64_t begin_ns = pn_clock_mono_ns();
-		r = run(s, &address, place->client_cpu, &cpu_ns);
+		r = pn_bench_peer_start(&client, place->client_cpu, client_work, &s->plan);
+		if (r == 0)
+			r = pn_bench_peer_end(&client, serve_measured(s, &client, &cpu_ns));
 		double done = (double)(s->plan.connections * s->plan.exchanges);
 		ret->cpu_us = (double)cpu_ns / 1000 / done;
 		ret->wall_us = (double)(pn_clock_mono_ns() - begin_ns) / 1000 / done;
@@ -348,7 +283,8 @@ static int measure(const struct pn_bench_limit_place *place, const struct pn_ben
 
 const struct pn_bench_limit_row pn_bench_limit_ring[] = {
 	{ "ring_connection", "accept, receive 256, send 64, close", measure, KIND_CONNECTIONS, 256,
-	  4000 },
-	{ "ring_message", "receive 4 KiB, send 64", measure, KIND_MESSAGES, 4096, 16000 },
+	  4000, NULL },
+	{ "ring_exchange", "receive 256, send 64", measure, KIND_MESSAGES, 256, 16000, NULL },
+	{ "ring_message", "receive 4 KiB, send 64", measure, KIND_MESSAGES, 4096, 16000, NULL },
 	{ 0 },
 };

@@ -4,10 +4,12 @@
 #include <string.h>
 
 #include "html.h"
+#include "records.h"
 #include "runs.h"
 
 #define COMMAND_SIZE 1000
 #define MIB          1048576.0
+#define COUNT_MAX    1e15 /* a file may hold any number */
 
 void pn_bench_section_summary(FILE *out, const struct pn_bench_report *report)
 {
@@ -176,6 +178,28 @@ static void write_machine(FILE *out, const struct pn_bench_report_file *file)
 	pn_bench_html_table_end(out);
 }
 
+static uint64_t count_of(const json_t *o, const char *key)
+{
+	return (uint64_t)fmin(fmax(pn_bench_json_number(o, key, 0), 0), COUNT_MAX);
+}
+
+/* Who made the server's records. */
+static void write_records(FILE *out, const json_t *o)
+{
+	const json_t *records = json_object_get(o, "records");
+	const struct pn_bench_records r = {
+		.sessions = count_of(records, "sessions"),
+		.kernel = count_of(records, "kernel"),
+		.kernel_receive = count_of(records, "kernel_receive_only"),
+		.user = count_of(records, "user_space"),
+	};
+	char text[128] = "not recorded";
+
+	if (json_is_object(records))
+		pn_bench_records_text(&r, text, sizeof(text));
+	pn_bench_html_cell(out, text);
+}
+
 static void write_command_row(FILE *out, const char *name, const json_t *o)
 {
 	char command[COMMAND_SIZE];
@@ -198,12 +222,15 @@ static void write_command_row(FILE *out, const char *name, const json_t *o)
 	else
 		pn_bench_html_text(out, "not recorded");
 	pn_bench_html_raw(out, "</td>");
+	write_records(out, o);
 	pn_bench_html_row_end(out);
 }
 
 void pn_bench_section_origin(FILE *out, const struct pn_bench_report *report)
 {
-	static const char *const heads[] = { "run", "started", "command", "seed", "TLS" };
+	static const char *const heads[] = {
+		"run", "started", "command", "seed", "TLS", "records"
+	};
 
 	for (size_t i = 0; i < report->file_count; i++)
 		write_machine(out, &report->files[i]);

@@ -102,6 +102,8 @@ def test_samples_loops_and_histogram_are_reported():
         assert sum(count for _, count in report["latency_histogram"]) == report["operations"]
         assert sum(l["handshakes"] for l in report["loops"]) == report["connections"], report["loops"]
         assert report["loops_max_over_mean"] >= 1 and sum(l["enters"] for l in report["loops"]) > 0
+        records = report["records"]
+        assert records.pop("sessions") == report["connections"] == sum(records.values()), records
         assert report["server"]["pss_bytes"] > 0 and report["config"]["port"] == g.port_tls
 
 
@@ -137,7 +139,8 @@ def test_a_sweep_reports_its_steps_and_overload_counts_refusals():
     with gateway(free_ports(1)[0], sections={"limits": {"sessions_max": 4, "handshakes_max": 4}}) as g:
         report = g.dir / "sweep.json"
         bench("handshake", "--port", g.port_tls, "--rate-sweep", "5-10", "--step", "0.5", "--p99-max-ms", 60000,
-              "--parallel", 2, "--timeout", PATIENCE_S, "--json", report, "--server-pid", g.process.pid)
+              "--arrivals", "constant", "--parallel", 2, "--timeout", PATIENCE_S, "--json", report,
+              "--server-pid", g.process.pid)
         result = json.loads(report.read_text())
         sweep = result["sweep"]
         assert sweep["knee_rate"] == 10 and [s["rate"] for s in sweep["steps"]] == [5, 10], sweep
@@ -163,8 +166,9 @@ def test_idle_connections_are_held_and_weighed():
         report = g.dir / "idle.json"
         arguments = ["idle", "--port", g.port_tls, "--user", USER, "--password-file", secret, "--parallel", 16,
                      "--timeout", PATIENCE_S, "--json", report, "--server-pid", g.process.pid]
-        bench(*arguments, "--connections", 120, "--hold", 2, "--noop-interval", 1,
-              "--source-addresses", "127.0.3.1-127.0.3.3")
+        r = bench(*arguments, "--connections", 120, "--hold", 2, "--noop-interval", 1,
+                  "--source-addresses", "127.0.3.1-127.0.3.3", "--control-socket", g.control)
+        assert " of 120 sessions, user space " in r.stdout, r.stdout
         idle = json.loads(report.read_text())["idle"]
         assert idle["wanted"] == idle["held"] == 120 and idle["lost"] == 0 and idle["noop_replies"] > 100, idle
         assert idle["while_held"]["rss_bytes"] > 0 and "slab_bytes" in idle["machine_kernel_per_connection"], idle

@@ -35,6 +35,7 @@ FULL = {
                "rss_bytes": 40 * 2**20},
     "client": {"cpu_us_per_operation": 55.5},
     "tls": {"suite": "TLS_AES_128_GCM_SHA256", "group": "x25519", "resumed": False},
+    "records": {"sessions": 60, "kernel": 55, "kernel_receive_only": 2, "user_space": 3},
     "loops": [{"name": "loop/0", "handshakes": 2000}, {"name": "loop/1", "handshakes": 1500}],
     "memory": {"per_connection_bytes": 6656},
     "machine": {"cpu": "A processor", "kernel": "6.1.2", "io_uring_features": ["single-issuer", "msg-ring"],
@@ -98,6 +99,7 @@ def test_numbers_are_in_the_page(folder):
     assert root.find(".//h1").text == "Nightly & more" == root.find(".//title").text
     for expected in ("4321", "1234", "96.5", "55.5", "12.34", "98.76", "987654321", "2026-01-02T03:04:05.678Z",
                      "A processor", "6.1.2", "single-issuer msg-ring", "TLS_AES_128_GCM_SHA256 x25519",
+                     "kernel TX+RX 55 of 60 sessions, user space 3, kernel RX alone 2",
                      "submit --port 465 --messages-per-connection 100"):
         assert expected in text, expected
     charts = figures(root)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: ISC
 """The sink as a bad next hop: it delays, defers, refuses, hangs up; every promise is kept or bounced all the same."""
+import socket
+
 from bench_support import Sink, bench, check_accounting, gateway, submit
-from harness import free_ports, run
+from harness import PATIENCE_S, free_ports, run, scratch_folder
 
 
 def check(rules, messages=40, kind="smtp", wants=(), sink_options=(), **expected):
@@ -42,6 +44,21 @@ def test_lmtp_answers_for_each_recipient():
     _, summary = check("dot:reject:*+1@*,dot:defer:10%", kind="lmtp", bounced=40, received=40,
                        wants=("dot:reject", "dot:defer"))
     assert summary["recipients"] == 3 * 40, summary
+
+
+def test_replies_of_a_batch_leave_in_one_send():
+    rounds, content = 20, b"Subject: x\r\n\r\nbody\r\n"
+    batch = b"MAIL FROM:<a@x.example>\r\nRCPT TO:<b@x.example>\r\nBDAT %d LAST\r\n%s" % (len(content), content)
+    with scratch_folder() as folder, Sink(folder, "--chunking") as sink:
+        with socket.create_connection(("127.0.0.1", sink.port), PATIENCE_S) as s, s.makefile("rb") as replies:
+            assert replies.readline().startswith(b"220")
+            for _ in range(rounds):
+                s.sendall(batch)
+                assert [replies.readline()[:3] for _ in range(3)] == [b"250"] * 3
+            s.sendall(b"QUIT\r\n")
+            assert replies.readline().startswith(b"221") and replies.readline() == b""
+    # The greeting, the batches, the 221. A message without an id of ours is a stranger.
+    assert sink.summary["sends"] == rounds + 2 and sink.summary["strangers"] == rounds, sink.summary
 
 
 def test_wrong_rules_are_refused():
