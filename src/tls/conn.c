@@ -77,6 +77,11 @@ void pn_tls_conn_set_socket(struct pn_tls_conn *conn, int fd, bool is_kernel_wan
 		pn_ktls_count_not_moved(result);
 }
 
+void pn_tls_conn_keep_library(struct pn_tls_conn *conn)
+{
+	conn->is_library_kept = true;
+}
+
 void pn_tls_conn_free(struct pn_tls_conn *conn)
 {
 	if (!conn)

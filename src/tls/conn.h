@@ -25,7 +25,7 @@ struct pn_tls_conn {
 	struct pn_tls_client *client;
 	enum pn_tls_conn_state state;
 	int fd;               /* whose kernel may take over the records; -1: none */
-	bool is_library_kept; /* for tests and measurements: stays on BoringSSL's records */
+	bool is_library_kept; /* stays on BoringSSL's records, whatever they are */
 	const char *error;    /* static text, or NULL */
 	bool is_sni_unknown;  /* server: the name asked for is in no certificate */
 	bool is_verified;     /* client: chain and name are right */

@@ -28,7 +28,10 @@ static void connect_pair(struct end *client, struct end *server)
 	pn_tls_server_unref(s);
 	pn_tls_client_unref(c);
 	shake(client, server, WHOLE);
-	client->conn->is_library_kept = server->conn->is_library_kept = is_library;
+	if (is_library) {
+		pn_tls_conn_keep_library(client->conn);
+		pn_tls_conn_keep_library(server->conn);
+	}
 	end_finish(client, server);
 	end_finish(server, client);
 }
@@ -48,7 +51,8 @@ static void connect_raw_with(struct end *client, struct end *server, uint16_t ve
 	pn_tls_server_unref(s);
 	shake(client, server, WHOLE);
 	assert_int_equal(client->status, PN_RECORD_OK);
-	server->conn->is_library_kept = is_library;
+	if (is_library)
+		pn_tls_conn_keep_library(server->conn);
 	end_finish(server, client);
 }
 
