@@ -181,6 +181,31 @@ static void test_whole_records_stay_where_they_are(void **state)
 	link_close(&l);
 }
 
+/* What ciphers make of keys lies in fewer places of a thread than there are connections. */
+static void test_many_connections_in_turn(void **state)
+{
+	enum { COUNT = 40 };
+	struct link *links = calloc(COUNT, sizeof(*links));
+
+	(void)state;
+	assert_non_null(links);
+	for (size_t i = 0; i < COUNT; i++)
+		link_open(&links[i], i % 2, kinds[i % PN_ARRAY_SIZE(kinds)].version,
+			  kinds[i % PN_ARRAY_SIZE(kinds)].suites);
+	for (int round = 0; round < 3; round++) {
+		for (size_t i = 0; i < COUNT; i++) {
+			peer_write(&links[i], "EHLO", 4);
+			check_arrival(&links[i], (const uint8_t *)"EHLO", 4, WHOLE);
+			end_send(&links[i].us, &links[i].peer, "250", 3);
+		}
+		for (size_t i = 0; i < COUNT; i++)
+			peer_expect(&links[i], "250", 3);
+	}
+	for (size_t i = 0; i < COUNT; i++)
+		link_close(&links[i]);
+	free(links);
+}
+
 /* Tickets ride with the first words, whatever these are. */
 static void test_tickets_come_first(void **state)
 {
@@ -257,6 +282,7 @@ int main(void)
 		cmocka_unit_test(test_other_suites_of_tls13),
 		cmocka_unit_test(test_every_cut),
 		cmocka_unit_test(test_whole_records_stay_where_they_are),
+		cmocka_unit_test(test_many_connections_in_turn),
 		cmocka_unit_test(test_tickets_come_first),
 		cmocka_unit_test(test_who_stays_with_boringssl),
 	};
