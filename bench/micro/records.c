@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * records.c - sealing and opening 4 KiB through the record interface, over a TLS 1.3 connection in memory.
+ * records.c - sealing and opening through the record interface, over a TLS 1.3 connection in memory: by our own
+ * records, and beside them by BoringSSL's.
  *
  * A record can be opened once only, in its turn; so the row for opening is sealing and opening, and the one for
  * sealing stands beside it to be taken off.
@@ -13,16 +14,17 @@
 #include "certificate.h"
 #include "micro.h"
 
-#define PLAIN_SIZE 4096u
-#define OUT_MAX    (256u * 1024)
+#define PLAIN_MAX 16384u
+#define OUT_MAX   (256u * 1024)
 
-enum kind { KIND_SEAL, KIND_SEAL_AND_OPEN };
+enum kind { KIND_SEAL, KIND_SEAL_AND_OPEN, KIND_LIBRARY_SEAL, KIND_LIBRARY_SEAL_AND_OPEN };
 
 struct records {
 	struct pn_record *client, *server;
 	struct pn_buf sealed, answer;
-	enum kind kind;
-	uint8_t plain[PLAIN_SIZE];
+	bool is_opening, is_library;
+	size_t size;
+	uint8_t plain[PLAIN_MAX];
 };
 
 static void records_close(void *state)
@@ -83,6 +85,10 @@ static bool shake(struct records *r, struct pn_tls_conn *client, struct pn_tls_c
 	}
 	if (c != PN_RECORD_OK || s != PN_RECORD_OK)
 		return false;
+	if (r->is_library) {
+		pn_tls_conn_keep_library(client);
+		pn_tls_conn_keep_library(server);
+	}
 	r->client = pn_tls_conn_finish(client, &facts);
 	r->server = pn_tls_conn_finish(server, &facts);
 	return r->client && r->server;
@@ -112,7 +118,9 @@ static void *records_open(const struct pn_bench_micro *m, const char *dir, struc
 	(void)pn_error_set(err, "no handshake in memory");
 	if (!r)
 		return NULL;
-	r->kind = (enum kind)m->kind;
+	r->is_opening = m->kind == KIND_SEAL_AND_OPEN || m->kind == KIND_LIBRARY_SEAL_AND_OPEN;
+	r->is_library = m->kind >= KIND_LIBRARY_SEAL;
+	r->size = m->size_bytes;
 	pn_buf_init(&r->sealed, OUT_MAX);
 	pn_buf_init(&r->answer, OUT_MAX);
 	memset(r->plain, 'm', sizeof(r->plain));
@@ -138,13 +146,13 @@ static size_t open_all(struct records *r)
 static bool records_run(void *state, uint64_t iterations)
 {
 	struct records *r = state;
-	struct pn_slice plain = pn_slice(r->plain, sizeof(r->plain));
+	struct pn_slice plain = pn_slice(r->plain, r->size);
 	bool ok = true;
 
 	for (uint64_t i = 0; i < iterations; i++) {
 		ok &= pn_record_seal(r->client, plain, &r->sealed) == PN_RECORD_OK;
-		if (r->kind == KIND_SEAL_AND_OPEN)
-			ok &= open_all(r) == sizeof(r->plain);
+		if (r->is_opening)
+			ok &= open_all(r) == r->size;
 		pn_bench_keep(r->sealed.data);
 		pn_buf_clear(&r->sealed);
 		pn_buf_clear(&r->answer);
@@ -152,10 +160,21 @@ static bool records_run(void *state, uint64_t iterations)
 	return ok;
 }
 
+#define ROW(name, what, size, kind)                                                    \
+	{                                                                              \
+		name, what, records_open, records_run, records_close, size, kind, 0, 0 \
+	}
+
 const struct pn_bench_micro pn_bench_micro_records[] = {
-	{ "record_seal", "seal 4 KiB, TLS 1.3", records_open, records_run, records_close,
-	  PLAIN_SIZE, KIND_SEAL, 0, 0 },
-	{ "record_seal_open", "seal and open 4 KiB, TLS 1.3", records_open, records_run,
-	  records_close, PLAIN_SIZE, KIND_SEAL_AND_OPEN, 0, 0 },
+	ROW("record_seal", "seal 4 KiB, TLS 1.3", 4096, KIND_SEAL),
+	ROW("record_seal_open", "seal and open 4 KiB, TLS 1.3", 4096, KIND_SEAL_AND_OPEN),
+	ROW("record_seal_16k", "seal 16 KiB, TLS 1.3", PLAIN_MAX, KIND_SEAL),
+	ROW("record_seal_open_16k", "seal and open 16 KiB, TLS 1.3", PLAIN_MAX, KIND_SEAL_AND_OPEN),
+	ROW("boringssl_seal", "the same by BoringSSL's records", 4096, KIND_LIBRARY_SEAL),
+	ROW("boringssl_seal_open", "the same by BoringSSL's records", 4096,
+	    KIND_LIBRARY_SEAL_AND_OPEN),
+	ROW("boringssl_seal_16k", "the same by BoringSSL's records", PLAIN_MAX, KIND_LIBRARY_SEAL),
+	ROW("boringssl_seal_open_16k", "the same by BoringSSL's records", PLAIN_MAX,
+	    KIND_LIBRARY_SEAL_AND_OPEN),
 	{ 0 },
 };

@@ -46,14 +46,15 @@ int pn_app_ktls_start(const struct pn_config *c, struct pn_error *err)
 	char text[256];
 
 	if (!support) {
-		pn_logf(PN_LOG_INFO, "ktls", "switched off");
+		pn_logf(PN_LOG_INFO, "ktls", "switched off: records are protected in user space");
 		return 0;
 	}
 	pn_ktls_describe(support, text, sizeof(text));
 	if (!pn_ktls_is_usable(support) && has_mode(c, PN_CONFIG_KTLS_ON))
 		return pn_error_set(err, "ktls = on, but kernel TLS is %s; or set ktls = auto",
 				    text);
-	pn_logf(PN_LOG_INFO, "ktls", "kernel TLS: %s", text);
+	pn_logf(PN_LOG_INFO, "ktls", "kernel TLS: %s%s", text,
+		pn_ktls_is_usable(support) ? "" : "; records are protected in user space");
 	return 0;
 }
 

@@ -243,6 +243,7 @@ static int start(struct worker *w, const struct pn_identity *id, pid_t parent_pi
 	if (w->control_fd < 0 || !w->listeners)
 		return -1;
 	pn_ktls_counters_register();
+	pn_record_counters_register();
 	w->tickets = pn_tls_tickets_new(w->config->tls.ticket_key_lifetime_s);
 	if (!w->tickets)
 		return pn_error_set(err, "out of memory");
@@ -309,6 +310,7 @@ static void stop(struct worker *w)
 	pn_session_profile_unref(w->profile);
 	pn_tls_tickets_free(w->tickets);
 	pn_ktls_counters_unregister();
+	pn_record_counters_unregister();
 	pn_app_settings_clear(&w->settings);
 	pn_listener_set_unref(w->listeners);
 	pn_logf(PN_LOG_INFO, "stop", "everything promised is delivered or in the spool");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* conn.c - one handshake over the caller's buffers. What comes after it is record_boringssl.c. */
+/* conn.c - one handshake over the caller's buffers. What comes after it are records. */
 #include "tls/conn.h"
 
 #include <stdlib.h>
@@ -7,8 +7,12 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 
+#include <postern/base/secret.h>
+
+#include "tls/client.h"
 #include "tls/ktls.h"
 #include "tls/policy.h"
+#include "tls/record_aead.h"
 #include "tls/server.h"
 
 #define STRINGIFY_1(x) #x
@@ -73,6 +77,11 @@ void pn_tls_conn_set_socket(struct pn_tls_conn *conn, int fd, bool is_kernel_wan
 		pn_ktls_count_not_moved(result);
 }
 
+void pn_tls_conn_keep_library(struct pn_tls_conn *conn)
+{
+	conn->is_library_kept = true;
+}
+
 void pn_tls_conn_free(struct pn_tls_conn *conn)
 {
 	if (!conn)
@@ -135,23 +144,59 @@ const char *pn_tls_conn_error(const struct pn_tls_conn *conn)
 	return conn->error ? conn->error : "no error";
 }
 
+/* Our own records, or NULL: it stays on BoringSSL's, and why is counted. */
+static struct pn_record *conn_own_record(struct pn_tls_conn *conn)
+{
+	struct pn_record *record = NULL;
+	struct pn_tls_keys keys = { .is_server = conn->server != NULL };
+
+	if (conn->is_library_kept)
+		return NULL;
+	if (!pn_tls_suite_of(conn->ssl, &keys.suite)) {
+		pn_record_count(PN_RECORD_C_kept_suite);
+	} else if (keys.suite.version == TLS1_3_VERSION && conn->client &&
+		   conn->client->sessions_max > 0) {
+		/* They come later (RFC 8446 4.6.1), and only BoringSSL makes sessions of them. */
+		pn_record_count(PN_RECORD_C_kept_tickets);
+	} else if (conn->io.record_have > 0 || pn_tls_keys_of(conn->ssl, &keys) != 0) {
+		pn_record_count(PN_RECORD_C_kept_keys);
+	} else {
+		record = pn_record_aead_new(&keys, conn->ssl, &conn->io);
+		if (!record)
+			pn_record_count(PN_RECORD_C_kept_memory);
+	}
+	pn_wipe(&keys, sizeof(keys));
+	return record;
+}
+
+/* What the kernel may take over later. */
+static void conn_offer_kernel(const struct pn_tls_conn *conn, struct pn_record *own)
+{
+	struct pn_tls_suite suite;
+
+	if (!own)
+		pn_ktls_count(PN_KTLS_C_not_moved_keys);
+	else if (pn_tls_suite_of(conn->ssl, &suite) && pn_ktls_suite_ability(&suite).can_receive)
+		pn_record_aead_offer_kernel(own, conn->fd);
+	else
+		pn_ktls_count(PN_KTLS_C_not_moved_suite);
+}
+
 struct pn_record *pn_tls_conn_finish(struct pn_tls_conn *conn, struct pn_tls_facts *ret_facts)
 {
 	struct pn_record *record;
-	struct pn_ktls_suite suite;
 
 	PN_ASSERT(conn->state == PN_TLS_CONN_DONE);
 	pn_tls_facts_fill(ret_facts, conn);
-	record = pn_record_boringssl_new(conn->ssl, &conn->io);
+	record = conn_own_record(conn);
+	if (conn->fd >= 0)
+		conn_offer_kernel(conn, record);
+	if (record)
+		SSL_free(conn->ssl);
+	else
+		record = pn_record_boringssl_new(conn->ssl, &conn->io);
 	if (!record)
 		return NULL;
-	if (conn->fd >= 0) {
-		if (pn_ktls_suite_of(conn->ssl, &suite) &&
-		    pn_ktls_suite_ability(&suite).can_receive)
-			pn_record_boringssl_offer_kernel(record, conn->fd, conn->server != NULL);
-		else
-			pn_ktls_count(PN_KTLS_C_not_moved_suite);
-	}
 	conn->ssl = NULL;
 	conn->state = PN_TLS_CONN_HOLLOW;
 	return record;

@@ -24,10 +24,11 @@ struct pn_tls_conn {
 	struct pn_tls_server *server; /* one of the two, a reference */
 	struct pn_tls_client *client;
 	enum pn_tls_conn_state state;
-	int fd;              /* whose kernel may take over the records; -1: none */
-	const char *error;   /* static text, or NULL */
-	bool is_sni_unknown; /* server: the name asked for is in no certificate */
-	bool is_verified;    /* client: chain and name are right */
+	int fd;               /* whose kernel may take over the records; -1: none */
+	bool is_library_kept; /* stays on BoringSSL's records, whatever they are */
+	const char *error;    /* static text, or NULL */
+	bool is_sni_unknown;  /* server: the name asked for is in no certificate */
+	bool is_verified;     /* client: chain and name are right */
 	/* Client: whom we want to reach; name is "" for an address literal. */
 	uint8_t ip[16];
 	uint8_t ip_len;
@@ -48,8 +49,6 @@ void pn_tls_facts_fill(struct pn_tls_facts *ret, const struct pn_tls_conn *conn)
 
 /* record_boringssl.c: takes ssl on success; io is copied. NULL when out of memory. */
 struct pn_record *pn_record_boringssl_new(SSL *ssl, const struct pn_tls_io *io);
-/* The kernel under fd, which has the upper layer protocol, may take over at a quiet point. */
-void pn_record_boringssl_offer_kernel(struct pn_record *r, int fd, bool is_server);
 /* For tests: as if that many records had been sealed under the current keys. */
 void pn_record_boringssl_set_sealed(struct pn_record *r, uint64_t count);
 

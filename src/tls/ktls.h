@@ -11,10 +11,10 @@
 #include <linux/tls.h>
 #include <sys/socket.h>
 
-#include <openssl/ssl.h>
-
 #include <postern/tls/ktls.h>
 #include <postern/tls/record.h>
+
+#include "tls/keys.h"
 
 struct pn_ktls_kernel {
 	int (*setsockopt)(int fd, int level, int name, const void *value, socklen_t len);
@@ -26,24 +26,6 @@ extern const struct pn_ktls_kernel *pn_ktls_kernel;
 /* For tests: what pn_ktls_probe() shall have found; NULL: forget it, so that the next call tries. */
 void pn_ktls_probe_set(const struct pn_ktls_support *support);
 
-/* ---- ktls_keys.c, ktls_secrets.cc ---- */
-
-#define PN_KTLS_SECRET_MAX_BYTES 48
-
-/* One direction. Secret. */
-struct pn_ktls_secret {
-	uint8_t data[PN_KTLS_SECRET_MAX_BYTES]; /* TLS 1.3: the traffic secret */
-	uint8_t key[32];
-	uint8_t iv[12]; /* GCM of TLS 1.2: the four fixed octets */
-	uint64_t sequence;
-};
-
-struct pn_ktls_suite {
-	uint16_t version; /* TLS1_2_VERSION or TLS1_3_VERSION */
-	enum pn_ktls_cipher cipher;
-	const EVP_MD *digest; /* of the key schedule */
-};
-
 union pn_ktls_crypto_info {
 	struct tls_crypto_info info;
 	struct tls12_crypto_info_aes_gcm_128 aes_128_gcm;
@@ -51,31 +33,20 @@ union pn_ktls_crypto_info {
 	struct tls12_crypto_info_chacha20_poly1305 chacha20_poly1305;
 };
 
-/* Of a finished handshake. False: none that a kernel knows. */
-bool pn_ktls_suite_of(const SSL *ssl, struct pn_ktls_suite *ret);
-/* What this kernel can do with the suite. */
-struct pn_ktls_ability pn_ktls_suite_ability(const struct pn_ktls_suite *suite);
-/* Keys and sequence numbers of both directions, as they are now. 0 or -EINVAL; wiped by the caller. */
-int pn_ktls_secrets_of(const SSL *ssl, const struct pn_ktls_suite *suite, bool is_server,
-		       struct pn_ktls_secret *receive, struct pn_ktls_secret *send) PN_MUST_CHECK;
-/* The next traffic secret with its key (RFC 8446 7.2, 7.3), sequence 0. 0 or -ENOMEM, -EINVAL. */
-int pn_ktls_secret_update(const struct pn_ktls_suite *suite,
-			  struct pn_ktls_secret *secret) PN_MUST_CHECK;
-/* What setsockopt(TLS_TX or TLS_RX) wants. Returns its length. Secret. */
-socklen_t pn_ktls_crypto_info_make(const struct pn_ktls_suite *suite,
-				   const struct pn_ktls_secret *secret,
-				   union pn_ktls_crypto_info *ret);
-/* The TLS 1.3 traffic secrets, borrowed from ssl. BoringSSL offers them to C++ only. */
-bool pn_ktls_traffic_secrets(const SSL *ssl, const uint8_t **receive, const uint8_t **send,
-			     size_t *len);
+/* What this kernel can do with the suite (ktls_probe.c). */
+struct pn_ktls_ability pn_ktls_suite_ability(const struct pn_tls_suite *suite);
 
 /* ---- ktls_socket.c: the system calls ---- */
 
 /* Installs the upper layer protocol. 0 or -errno. */
 int pn_ktls_socket_install(int fd);
+/* What setsockopt(TLS_TX or TLS_RX) wants. Returns its length. Secret. */
+socklen_t pn_ktls_crypto_info_make(const struct pn_tls_suite *suite,
+				   const struct pn_tls_secret *secret,
+				   union pn_ktls_crypto_info *ret);
 /* Sets the keys of a direction: TLS_RX or TLS_TX. 0 or -errno. */
-int pn_ktls_socket_set(int fd, int direction, const struct pn_ktls_suite *suite,
-		       const struct pn_ktls_secret *secret);
+int pn_ktls_socket_set(int fd, int direction, const struct pn_tls_suite *suite,
+		       const struct pn_tls_secret *secret);
 /* Asks for decryption straight into our buffers; no harm where the kernel cannot. */
 void pn_ktls_socket_expect_no_pad(int fd);
 /* Sends one record that is not data. 0 or -errno; -EAGAIN: the socket is full. */
@@ -93,12 +64,12 @@ void pn_ktls_count_not_moved(int error);
 /* ---- record_ktls.c ---- */
 
 /*
- * Moves a connection whose ULP is installed and which is quiet. Takes `from` when it succeeds:
- * frees it, or keeps it for sealing where the kernel took the receiving side only. NULL: nothing
- * has changed, the reason is counted.
+ * Moves a connection whose ULP is installed and which is quiet; the keys are copied. Takes `from` when
+ * it succeeds: frees it, or keeps it for sealing where the kernel took the receiving side only. NULL:
+ * nothing has changed, the reason is counted.
  */
-struct pn_record *pn_record_ktls_new(struct pn_record *from, const SSL *ssl, int fd,
-				     bool is_server);
+struct pn_record *pn_record_ktls_new(struct pn_record *from, const struct pn_tls_keys *keys,
+				     int fd);
 /* For tests: as if that many records had been sent under the current key. */
 void pn_record_ktls_set_sent(struct pn_record *r, uint64_t count);
 

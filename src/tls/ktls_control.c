@@ -14,29 +14,15 @@
 
 #include <postern/base/secret.h>
 
-#define TYPE_ALERT               21
-#define TYPE_HANDSHAKE           22
-
-#define HANDSHAKE_HELLO_REQUEST  0
-#define HANDSHAKE_CLIENT_HELLO   1
-#define HANDSHAKE_TICKET         4
-#define HANDSHAKE_KEY_UPDATE     24
-#define HANDSHAKE_HEADER_LEN     4
-#define KEY_UPDATE_LEN           5
-#define KEY_UPDATE_NOT_REQUESTED 0
-#define KEY_UPDATE_REQUESTED     1
-
-#define LEVEL_WARNING            1
-#define LEVEL_FATAL              2
-
-#define RECORD_PLAIN_MAX         16384
-#define CONTROLS_IN_A_ROW_MAX    32
+#define RECORD_PLAIN_MAX      16384
+#define CONTROLS_IN_A_ROW_MAX 32
 
 void pn_ktls_control_owe(struct pn_ktls_record *k, uint8_t description)
 {
 	k->has_last_words = true;
 	/* RFC 8446 6: close_notify is a warning, in 1.2 as well (RFC 5246 7.2.1). */
-	k->last_words[0] = description == PN_ALERT_CLOSE_NOTIFY ? LEVEL_WARNING : LEVEL_FATAL;
+	k->last_words[0] = description == PN_ALERT_CLOSE_NOTIFY ? PN_ALERT_LEVEL_WARNING
+								: PN_ALERT_LEVEL_FATAL;
 	k->last_words[1] = description;
 }
 
@@ -45,8 +31,8 @@ void pn_ktls_control_last_words(struct pn_ktls_record *k)
 	if (!k->has_last_words)
 		return;
 	k->has_last_words = false;
-	if (pn_ktls_socket_send_control(k->fd, TYPE_ALERT, k->last_words, sizeof(k->last_words)) !=
-	    0)
+	if (pn_ktls_socket_send_control(k->fd, PN_TLS_TYPE_ALERT, k->last_words,
+					sizeof(k->last_words)) != 0)
 		pn_ktls_count(PN_KTLS_C_last_words_lost);
 	else if (k->last_words[1] == PN_ALERT_CLOSE_NOTIFY)
 		pn_ktls_count(PN_KTLS_C_close_notify_sent);
@@ -66,10 +52,12 @@ static enum pn_record_status fail(struct pn_ktls_record *k, uint8_t description)
 /* A socket that is full twice belongs to a peer that asks for new keys and does not read. */
 bool pn_ktls_control_update(struct pn_ktls_record *k)
 {
-	static const uint8_t message[KEY_UPDATE_LEN] = { HANDSHAKE_KEY_UPDATE, 0, 0, 1,
-							 KEY_UPDATE_NOT_REQUESTED };
+	static const uint8_t message[PN_TLS_KEY_UPDATE_LEN] = { PN_TLS_HANDSHAKE_KEY_UPDATE, 0, 0,
+								1,
+								PN_TLS_KEY_UPDATE_NOT_REQUESTED };
 	bool was_owed = k->is_update_owed;
-	int result = pn_ktls_socket_send_control(k->fd, TYPE_HANDSHAKE, message, sizeof(message));
+	int result =
+		pn_ktls_socket_send_control(k->fd, PN_TLS_TYPE_HANDSHAKE, message, sizeof(message));
 
 	if (result == -EAGAIN && !was_owed) {
 		k->is_update_owed = true;
@@ -81,11 +69,11 @@ bool pn_ktls_control_update(struct pn_ktls_record *k)
 		return false;
 	}
 	pn_ktls_count(PN_KTLS_C_key_updates_sent);
-	result = pn_ktls_secret_update(&k->suite, &k->send);
+	result = pn_tls_secret_update(&k->keys.suite, &k->keys.send);
 	if (result == 0)
-		result = pn_ktls_socket_set(k->fd, TLS_TX, &k->suite, &k->send);
-	pn_wipe(k->send.key, sizeof(k->send.key));
-	pn_wipe(k->send.iv, sizeof(k->send.iv));
+		result = pn_ktls_socket_set(k->fd, TLS_TX, &k->keys.suite, &k->keys.send);
+	pn_wipe(k->keys.send.key, sizeof(k->keys.send.key));
+	pn_wipe(k->keys.send.iv, sizeof(k->keys.send.iv));
 	if (result != 0) {
 		/* The peer expects the new key, so no alert could be read either. */
 		k->is_failed = true;
@@ -102,24 +90,24 @@ static enum pn_record_status update_received(struct pn_ktls_record *k, uint8_t r
 	int result;
 
 	pn_ktls_count(PN_KTLS_C_key_updates_received);
-	if (request != KEY_UPDATE_NOT_REQUESTED && request != KEY_UPDATE_REQUESTED)
+	if (request != PN_TLS_KEY_UPDATE_NOT_REQUESTED && request != PN_TLS_KEY_UPDATE_REQUESTED)
 		return fail(k, PN_ALERT_ILLEGAL_PARAMETER);
 	if (!k->has_rekey) {
 		pn_ktls_count(PN_KTLS_C_key_updates_refused);
 		return fail(k, PN_ALERT_UNEXPECTED_MESSAGE);
 	}
-	result = pn_ktls_secret_update(&k->suite, &k->receive);
+	result = pn_tls_secret_update(&k->keys.suite, &k->keys.receive);
 	if (result == 0)
-		result = pn_ktls_socket_set(k->fd, TLS_RX, &k->suite, &k->receive);
-	pn_wipe(k->receive.key, sizeof(k->receive.key));
-	pn_wipe(k->receive.iv, sizeof(k->receive.iv));
+		result = pn_ktls_socket_set(k->fd, TLS_RX, &k->keys.suite, &k->keys.receive);
+	pn_wipe(k->keys.receive.key, sizeof(k->keys.receive.key));
+	pn_wipe(k->keys.receive.iv, sizeof(k->keys.receive.iv));
 	if (result != 0) {
 		pn_ktls_count(PN_KTLS_C_key_updates_refused);
 		return fail(k, PN_ALERT_INTERNAL_ERROR);
 	}
 	pn_ktls_count(PN_KTLS_C_rekeys_receive);
 	/* Several requests before an answer get one (RFC 8446 4.6.3). */
-	if (request == KEY_UPDATE_NOT_REQUESTED || k->is_update_owed || k->is_close_asked)
+	if (request == PN_TLS_KEY_UPDATE_NOT_REQUESTED || k->is_update_owed || k->is_close_asked)
 		return PN_RECORD_OK;
 	if (k->sealer ? pn_record_rekey(k->sealer, out) == PN_RECORD_OK : pn_ktls_control_update(k))
 		return PN_RECORD_OK;
@@ -141,20 +129,21 @@ static enum pn_record_status handshake_tls13(struct pn_ktls_record *k, struct pn
 			continue;
 		}
 		/* Nobody cuts a header in two; who does is not waited for. */
-		if (in.len < HANDSHAKE_HEADER_LEN)
+		if (in.len < PN_TLS_HANDSHAKE_HEADER_LEN)
 			return fail(k, PN_ALERT_UNEXPECTED_MESSAGE);
 		len = (size_t)in.ptr[1] << 16 | (size_t)in.ptr[2] << 8 | in.ptr[3];
-		if (in.ptr[0] == HANDSHAKE_KEY_UPDATE) {
+		if (in.ptr[0] == PN_TLS_HANDSHAKE_KEY_UPDATE) {
 			/* RFC 8446 5.1: nothing follows it in its record. */
-			if (len != 1 || in.len != KEY_UPDATE_LEN)
-				return fail(k, in.len > KEY_UPDATE_LEN ? PN_ALERT_UNEXPECTED_MESSAGE
-								       : PN_ALERT_DECODE_ERROR);
+			if (len != 1 || in.len != PN_TLS_KEY_UPDATE_LEN)
+				return fail(k, in.len > PN_TLS_KEY_UPDATE_LEN
+						       ? PN_ALERT_UNEXPECTED_MESSAGE
+						       : PN_ALERT_DECODE_ERROR);
 			return update_received(k, in.ptr[4], out);
 		}
-		if (in.ptr[0] != HANDSHAKE_TICKET || k->is_server)
+		if (in.ptr[0] != PN_TLS_HANDSHAKE_TICKET || k->keys.is_server)
 			return fail(k, PN_ALERT_UNEXPECTED_MESSAGE);
 		pn_ktls_count(PN_KTLS_C_tickets_skipped);
-		k->skip = HANDSHAKE_HEADER_LEN + (uint32_t)len;
+		k->skip = PN_TLS_HANDSHAKE_HEADER_LEN + (uint32_t)len;
 	}
 	return PN_RECORD_OK;
 }
@@ -164,13 +153,14 @@ static enum pn_record_status handshake_received(struct pn_ktls_record *k, struct
 {
 	enum pn_record_status status;
 
-	if (k->suite.version == TLS1_3_VERSION)
+	if (k->keys.suite.version == TLS1_3_VERSION)
 		status = handshake_tls13(k, in, out);
-	else if (in.ptr[0] == (k->is_server ? HANDSHAKE_CLIENT_HELLO : HANDSHAKE_HELLO_REQUEST))
+	else if (in.ptr[0] == (k->keys.is_server ? PN_TLS_HANDSHAKE_CLIENT_HELLO
+						 : PN_TLS_HANDSHAKE_HELLO_REQUEST))
 		status = fail(k, PN_ALERT_NO_RENEGOTIATION);
 	else
 		status = fail(k, PN_ALERT_UNEXPECTED_MESSAGE);
-	if (status == PN_RECORD_FAILED && in.ptr[0] != HANDSHAKE_KEY_UPDATE)
+	if (status == PN_RECORD_FAILED && in.ptr[0] != PN_TLS_HANDSHAKE_KEY_UPDATE)
 		pn_ktls_count(PN_KTLS_C_unexpected_records);
 	return status;
 }
@@ -188,8 +178,8 @@ static enum pn_record_status alert_received(struct pn_ktls_record *k, struct pn_
 	}
 	pn_ktls_count(PN_KTLS_C_alerts_received);
 	/* Warnings mean nothing in 1.2, and only user_canceled does in 1.3 (RFC 8446 6.1). */
-	if (k->suite.version == TLS1_3_VERSION ? in.ptr[1] == PN_ALERT_USER_CANCELED
-					       : in.ptr[0] == LEVEL_WARNING)
+	if (k->keys.suite.version == TLS1_3_VERSION ? in.ptr[1] == PN_ALERT_USER_CANCELED
+						    : in.ptr[0] == PN_ALERT_LEVEL_WARNING)
 		return PN_RECORD_OK;
 	k->is_failed = true; /* an alert is not answered by one */
 	return PN_RECORD_FAILED;
@@ -238,11 +228,11 @@ static enum pn_record_status fetch(struct pn_ktls_record *k, struct pn_buf *out)
 	if (n < 0)
 		return broken(k, (int)n);
 	/* A ticket may span records, but nothing may come between them (RFC 8446 5.1). */
-	if (type != TYPE_HANDSHAKE && k->skip > 0)
+	if (type != PN_TLS_TYPE_HANDSHAKE && k->skip > 0)
 		type = 0;
-	if (type == TYPE_ALERT)
+	if (type == PN_TLS_TYPE_ALERT)
 		return alert_received(k, pn_slice(data, (size_t)n));
-	if (type == TYPE_HANDSHAKE)
+	if (type == PN_TLS_TYPE_HANDSHAKE)
 		return handshake_received(k, pn_slice(data, (size_t)n), out);
 	pn_ktls_count(PN_KTLS_C_unexpected_records);
 	return fail(k, PN_ALERT_UNEXPECTED_MESSAGE);

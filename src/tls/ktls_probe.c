@@ -94,10 +94,10 @@ static bool pair_carries(const struct pair *p)
 	       memcmp(got, text, sizeof(text)) == 0;
 }
 
-static bool pair_rekeys(const struct pair *p, const struct pn_ktls_suite *suite,
-			struct pn_ktls_secret *secret)
+static bool pair_rekeys(const struct pair *p, const struct pn_tls_suite *suite,
+			struct pn_tls_secret *secret)
 {
-	return pn_ktls_secret_update(suite, secret) == 0 &&
+	return pn_tls_secret_update(suite, secret) == 0 &&
 	       pn_ktls_socket_set(p->a, TLS_TX, suite, secret) == 0 &&
 	       pn_ktls_socket_set(p->b, TLS_RX, suite, secret) == 0 && pair_carries(p);
 }
@@ -117,12 +117,12 @@ static bool has_no_pad(const struct pair *p)
 static void try_cipher(bool is_tls13, enum pn_ktls_cipher cipher)
 {
 	struct pn_ktls_ability *ability = &found.ciphers[is_tls13][cipher];
-	const struct pn_ktls_suite suite = {
+	const struct pn_tls_suite suite = {
 		.version = is_tls13 ? TLS1_3_VERSION : TLS1_2_VERSION,
 		.cipher = cipher,
 		.digest = cipher == PN_KTLS_AES_256_GCM ? EVP_sha384() : EVP_sha256(),
 	};
-	struct pn_ktls_secret secret = { .sequence = 0 }; /* known to all: it protects nothing */
+	struct pn_tls_secret secret = { .sequence = 0 }; /* known to all: it protects nothing */
 	struct pair p;
 
 	if (pair_open(&p) != 0)
@@ -161,6 +161,11 @@ void pn_ktls_probe_set(const struct pn_ktls_support *support)
 	is_found = support != NULL;
 	if (support)
 		found = *support;
+}
+
+struct pn_ktls_ability pn_ktls_suite_ability(const struct pn_tls_suite *suite)
+{
+	return pn_ktls_probe()->ciphers[suite->version == TLS1_3_VERSION][suite->cipher];
 }
 
 bool pn_ktls_is_usable(const struct pn_ktls_support *s)

@@ -6,12 +6,12 @@
 
 #include <postern/tls/record.h>
 
+#include "tls/alerts.h"
 #include "tls/ktls.h"
 
 struct pn_ktls_record {
 	struct pn_record base;
-	int fd; /* borrowed */
-	bool is_server;
+	int fd;          /* borrowed */
 	bool is_sending; /* the kernel protects what is sent; else `sealer` does */
 	bool has_rekey;
 	bool is_given; /* the input was handed on */
@@ -27,27 +27,13 @@ struct pn_ktls_record {
 	size_t input_len;
 	uint64_t sent; /* records under the current key, about */
 	struct pn_record *sealer;
-	struct pn_ktls_suite suite;
-	struct pn_ktls_secret receive;
-	struct pn_ktls_secret send;
+	struct pn_tls_keys keys;
 };
 
 static inline struct pn_ktls_record *pn_ktls_record_of(struct pn_record *r)
 {
 	return pn_container_of(r, struct pn_ktls_record, base);
 }
-
-/* RFC 8446 6 */
-#define PN_ALERT_CLOSE_NOTIFY       0
-#define PN_ALERT_UNEXPECTED_MESSAGE 10
-#define PN_ALERT_BAD_RECORD_MAC     20
-#define PN_ALERT_RECORD_OVERFLOW    22
-#define PN_ALERT_ILLEGAL_PARAMETER  47
-#define PN_ALERT_DECODE_ERROR       50
-#define PN_ALERT_PROTOCOL_VERSION   70
-#define PN_ALERT_INTERNAL_ERROR     80
-#define PN_ALERT_USER_CANCELED      90
-#define PN_ALERT_NO_RENEGOTIATION   100
 
 /* ktls_control.c */
 /* The record's recv_failed. */

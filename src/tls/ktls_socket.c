@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* ktls_socket.c - the system calls of the kernel's records. */
+/* ktls_socket.c - the system calls of the kernel's records, and the keys in the form that they want. */
 #include "tls/ktls.h"
 
 #include <errno.h>
@@ -39,8 +39,50 @@ int pn_ktls_socket_install(int fd)
 		       : -errno;
 }
 
-int pn_ktls_socket_set(int fd, int direction, const struct pn_ktls_suite *suite,
-		       const struct pn_ktls_secret *secret)
+/* What the kernel calls salt and IV: 1.3 splits the IV; 1.2 has the fixed octets and sends the rest
+ * with each record, for which the sequence number serves (RFC 5288 3), as in BoringSSL. */
+static void put_gcm_nonce(const struct pn_tls_suite *suite, const struct pn_tls_secret *secret,
+			  uint8_t salt[4], uint8_t iv[8])
+{
+	memcpy(salt, secret->iv, PN_TLS_GCM_FIXED_IV);
+	if (suite->version == TLS1_3_VERSION)
+		memcpy(iv, secret->iv + PN_TLS_GCM_FIXED_IV, 8);
+	else
+		pn_tls_put_sequence(iv, secret->sequence);
+}
+
+socklen_t pn_ktls_crypto_info_make(const struct pn_tls_suite *suite,
+				   const struct pn_tls_secret *secret,
+				   union pn_ktls_crypto_info *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	ret->info.version = suite->version == TLS1_3_VERSION ? TLS_1_3_VERSION : TLS_1_2_VERSION;
+	switch (suite->cipher) {
+	case PN_KTLS_AES_128_GCM:
+		ret->info.cipher_type = TLS_CIPHER_AES_GCM_128;
+		memcpy(ret->aes_128_gcm.key, secret->key, sizeof(ret->aes_128_gcm.key));
+		put_gcm_nonce(suite, secret, ret->aes_128_gcm.salt, ret->aes_128_gcm.iv);
+		pn_tls_put_sequence(ret->aes_128_gcm.rec_seq, secret->sequence);
+		return sizeof(ret->aes_128_gcm);
+	case PN_KTLS_AES_256_GCM:
+		ret->info.cipher_type = TLS_CIPHER_AES_GCM_256;
+		memcpy(ret->aes_256_gcm.key, secret->key, sizeof(ret->aes_256_gcm.key));
+		put_gcm_nonce(suite, secret, ret->aes_256_gcm.salt, ret->aes_256_gcm.iv);
+		pn_tls_put_sequence(ret->aes_256_gcm.rec_seq, secret->sequence);
+		return sizeof(ret->aes_256_gcm);
+	case PN_KTLS_CHACHA20_POLY1305:
+	case PN_KTLS_CIPHER_COUNT:
+		break;
+	}
+	ret->info.cipher_type = TLS_CIPHER_CHACHA20_POLY1305;
+	memcpy(ret->chacha20_poly1305.key, secret->key, sizeof(ret->chacha20_poly1305.key));
+	memcpy(ret->chacha20_poly1305.iv, secret->iv, sizeof(ret->chacha20_poly1305.iv));
+	pn_tls_put_sequence(ret->chacha20_poly1305.rec_seq, secret->sequence);
+	return sizeof(ret->chacha20_poly1305);
+}
+
+int pn_ktls_socket_set(int fd, int direction, const struct pn_tls_suite *suite,
+		       const struct pn_tls_secret *secret)
 {
 	union pn_ktls_crypto_info info;
 	socklen_t len = pn_ktls_crypto_info_make(suite, secret, &info);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * record_boringssl.c - BoringSSL's own records behind the record interface.
+ * record_boringssl.c - BoringSSL's own records behind the record interface, for connections that cannot be
+ * on ours (record_aead.c).
  *
  * Opening copies each record into one 16 KiB scratch buffer per thread, so that sessions own none;
  * it is wiped when all input is used up or given back (passwords pass through it). Between records BoringSSL
@@ -18,7 +19,6 @@
 #include <postern/base/secret.h>
 
 #include "tls/conn.h"
-#include "tls/ktls.h"
 
 #define RECORD_PLAIN_MAX 16384
 /* More than header, nonce, content type and tag of a record. */
@@ -29,8 +29,6 @@
  * TLS 1.2 cannot. */
 #define REKEY_AFTER (UINT64_C(1) << 23)
 #define SEALED_MAX  (UINT64_C(1) << 24)
-/* Quiet points with a record half received after which no more is hoped for. */
-#define QUIET_TRIES_MAX 32
 
 struct bssl_record {
 	struct pn_record base;
@@ -40,9 +38,6 @@ struct bssl_record {
 	bool is_peer_closed;
 	bool is_failed;
 	bool is_close_sent;
-	bool is_server;
-	uint8_t quiet_tries;
-	int fd; /* whose kernel may take over; -1: none */
 };
 
 static _Thread_local uint8_t scratch[RECORD_PLAIN_MAX];
@@ -173,11 +168,8 @@ static enum pn_record_status bssl_seal(struct pn_record *r, struct pn_slice plai
 	ok = bssl_seal_all(b, plain);
 	b->io.out = NULL;
 	ERR_clear_error();
-	if (ok) {
-		/* Not before: a server's tickets ride with its first words. */
-		b->base.wants_quiet = b->base.wants_quiet || b->fd >= 0;
+	if (ok)
 		return PN_RECORD_OK;
-	}
 	b->is_failed = true;
 	return PN_RECORD_FAILED;
 }
@@ -239,32 +231,6 @@ static enum pn_record_status bssl_rekey(struct pn_record *r, struct pn_buf *out)
 	return ok ? PN_RECORD_OK : PN_RECORD_FAILED;
 }
 
-/* The kernel takes over between two records, when nothing is held back (tickets, KeyUpdate). */
-static struct pn_record *bssl_quiet(struct pn_record *r, struct pn_buf *out)
-{
-	struct bssl_record *b = bssl_of(r);
-	struct pn_record *moved;
-	int fd = b->fd;
-
-	if (!b->base.wants_quiet)
-		return r;
-	if (bssl_pending(r) > 0) {
-		if (++b->quiet_tries < QUIET_TRIES_MAX)
-			return r;
-		pn_ktls_count(PN_KTLS_C_not_moved_never_quiet);
-	} else if (!b->is_failed && !b->is_peer_closed && !b->is_close_sent) {
-		if (bssl_seal(r, PN_SLICE_NULL, out) != PN_RECORD_OK || pn_buf_len(out) > 0)
-			return r;
-		b->fd = -1;
-		b->base.wants_quiet = false;
-		moved = pn_record_ktls_new(r, b->ssl, fd, b->is_server);
-		return moved ? moved : r;
-	}
-	b->fd = -1;
-	b->base.wants_quiet = false;
-	return r;
-}
-
 /* BoringSSL frees its buffers by itself as soon as they are empty. */
 static void bssl_idle(struct pn_record *r)
 {
@@ -280,6 +246,7 @@ static void bssl_free(struct pn_record *r)
 		scratch_wipe();
 	SSL_free(b->ssl); /* wipes the keys */
 	free(b);
+	pn_record_uncount(PN_RECORD_C_sessions_boringssl);
 }
 
 static const struct pn_record_ops bssl_ops = {
@@ -293,7 +260,6 @@ static const struct pn_record_ops bssl_ops = {
 	.rekey = bssl_rekey,
 	.idle = bssl_idle,
 	.free = bssl_free,
-	.quiet = bssl_quiet,
 };
 
 struct pn_record *pn_record_boringssl_new(SSL *ssl, const struct pn_tls_io *io)
@@ -303,21 +269,11 @@ struct pn_record *pn_record_boringssl_new(SSL *ssl, const struct pn_tls_io *io)
 	if (!b)
 		return NULL;
 	b->base.ops = &bssl_ops;
-	b->fd = -1;
 	b->ssl = ssl;
 	pn_tls_io_move(&b->io, io, ssl);
 	b->io.conn = NULL;
+	pn_record_count(PN_RECORD_C_sessions_boringssl);
 	return &b->base;
-}
-
-void pn_record_boringssl_offer_kernel(struct pn_record *r, int fd, bool is_server)
-{
-	struct bssl_record *b = bssl_of(r);
-
-	b->fd = fd;
-	b->is_server = is_server;
-	/* A client holds no tickets back. */
-	b->base.wants_quiet = !is_server;
 }
 
 void pn_record_boringssl_set_sealed(struct pn_record *r, uint64_t count)

@@ -16,7 +16,7 @@
 #include <postern/base/secret.h>
 
 #define RECORD_PLAIN_MAX 16384
-/* As in record_boringssl.c (RFC 9325 4.4). The kernel cuts the records: short sends make more of
+/* As in record_aead.c (RFC 9325 4.4). The kernel cuts the records: short sends make more of
  * them than we count, by far less than the distance to 2^24.5. */
 #define REKEY_AFTER (UINT64_C(1) << 23)
 #define SENT_MAX    (UINT64_C(1) << 24)
@@ -143,6 +143,7 @@ static void ktls_free(struct pn_record *r)
 	struct pn_ktls_record *k = pn_ktls_record_of(r);
 
 	pn_ktls_uncount(PN_KTLS_C_sessions);
+	pn_record_uncount(PN_RECORD_C_sessions_kernel);
 	pn_record_free(k->sealer);
 	pn_wipe(k, sizeof(*k));
 	free(k);
@@ -164,40 +165,41 @@ static const struct pn_record_ops ktls_ops = {
 };
 
 /*
- * Receiving goes first: should the kernel then refuse the sending side, BoringSSL can go on sealing
- * on its own, while it could not go on opening without wanting to send.
+ * Receiving goes first: should the kernel then refuse the sending side, the record that was can go on
+ * sealing on its own, while it could not go on opening without wanting to send.
  */
 static bool ktls_take_over(struct pn_ktls_record *k)
 {
-	struct pn_ktls_ability ability = pn_ktls_suite_ability(&k->suite);
-	int result = ability.can_receive ? pn_ktls_socket_set(k->fd, TLS_RX, &k->suite, &k->receive)
-					 : -EOPNOTSUPP;
+	struct pn_ktls_ability ability = pn_ktls_suite_ability(&k->keys.suite);
+	int result = ability.can_receive
+			     ? pn_ktls_socket_set(k->fd, TLS_RX, &k->keys.suite, &k->keys.receive)
+			     : -EOPNOTSUPP;
 
 	if (result != 0) {
 		pn_ktls_count_not_moved(result);
 		return false;
 	}
-	if (k->suite.version == TLS1_3_VERSION && pn_ktls_probe()->has_no_pad)
+	if (k->keys.suite.version == TLS1_3_VERSION && pn_ktls_probe()->has_no_pad)
 		pn_ktls_socket_expect_no_pad(k->fd);
-	k->is_sending =
-		ability.can_send && pn_ktls_socket_set(k->fd, TLS_TX, &k->suite, &k->send) == 0;
+	k->is_sending = ability.can_send &&
+			pn_ktls_socket_set(k->fd, TLS_TX, &k->keys.suite, &k->keys.send) == 0;
 	return true;
 }
 
 /* Secrets are kept only where the keys can change. */
 static void ktls_forget(struct pn_ktls_record *k)
 {
-	pn_wipe(k->receive.key, sizeof(k->receive.key));
-	pn_wipe(k->receive.iv, sizeof(k->receive.iv));
-	pn_wipe(k->send.key, sizeof(k->send.key));
-	pn_wipe(k->send.iv, sizeof(k->send.iv));
+	pn_wipe(k->keys.receive.key, sizeof(k->keys.receive.key));
+	pn_wipe(k->keys.receive.iv, sizeof(k->keys.receive.iv));
+	pn_wipe(k->keys.send.key, sizeof(k->keys.send.key));
+	pn_wipe(k->keys.send.iv, sizeof(k->keys.send.iv));
 	if (!k->has_rekey)
-		pn_wipe(k->receive.data, sizeof(k->receive.data));
+		pn_wipe(k->keys.receive.data, sizeof(k->keys.receive.data));
 	if (!k->has_rekey || !k->is_sending)
-		pn_wipe(k->send.data, sizeof(k->send.data));
+		pn_wipe(k->keys.send.data, sizeof(k->keys.send.data));
 }
 
-struct pn_record *pn_record_ktls_new(struct pn_record *from, const SSL *ssl, int fd, bool is_server)
+struct pn_record *pn_record_ktls_new(struct pn_record *from, const struct pn_tls_keys *keys, int fd)
 {
 	struct pn_ktls_record *k = calloc(1, sizeof(*k));
 
@@ -207,18 +209,17 @@ struct pn_record *pn_record_ktls_new(struct pn_record *from, const SSL *ssl, int
 	}
 	k->base.ops = &ktls_ops;
 	k->fd = fd;
-	k->is_server = is_server;
-	if (!pn_ktls_suite_of(ssl, &k->suite) ||
-	    pn_ktls_secrets_of(ssl, &k->suite, is_server, &k->receive, &k->send) != 0) {
-		pn_ktls_count(PN_KTLS_C_not_moved_keys);
-		goto failed;
+	k->keys = *keys;
+	k->has_rekey = k->keys.suite.version == TLS1_3_VERSION && pn_ktls_probe()->has_rekey;
+	k->sent = k->keys.send.sequence;
+	if (!ktls_take_over(k)) {
+		pn_wipe(k, sizeof(*k));
+		free(k);
+		return NULL;
 	}
-	k->has_rekey = k->suite.version == TLS1_3_VERSION && pn_ktls_probe()->has_rekey;
-	k->sent = k->send.sequence;
-	if (!ktls_take_over(k))
-		goto failed;
 	ktls_forget(k);
 	pn_ktls_count(PN_KTLS_C_sessions);
+	pn_record_count(PN_RECORD_C_sessions_kernel);
 	if (k->is_sending) {
 		pn_ktls_count(PN_KTLS_C_moved);
 		pn_record_free(from);
@@ -227,11 +228,6 @@ struct pn_record *pn_record_ktls_new(struct pn_record *from, const SSL *ssl, int
 		k->sealer = from;
 	}
 	return &k->base;
-
-failed:
-	pn_wipe(k, sizeof(*k));
-	free(k);
-	return NULL;
 }
 
 void pn_record_ktls_set_sent(struct pn_record *r, uint64_t count)

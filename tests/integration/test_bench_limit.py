@@ -24,7 +24,8 @@ KTLS_ROWS = {"ktls_receive_4k", "ktls_receive_1m", "ktls_send_4k", "ktls_send_1m
 FLOORS = ["handshake", "handshake_resumed", "starttls", "message_4k", "message_64k", "message_1m", "session_4k"]
 MICRO_ROWS = {"data_scan", "data_scan_pieces", "data_scan_dots", "data_scan_chunk", "content_scan", "command_parse",
               "address_parse", "reply_format", "timer_rearm", "timer_expire", "queue_alone", "queue_1x1", "queue_2x2",
-              "queue_4x4", "record_seal", "record_seal_open", "spool_append"}
+              "queue_4x4", "spool_append",
+              *(f"{by}_seal{row}" for by in ("record", "boringssl") for row in ("", "_open", "_16k", "_open_16k"))}
 
 
 def bench(*arguments, code=0):

@@ -2,13 +2,13 @@
 /*
  * record.h - the one interface to whatever protects a connection's octets.
  *
- * Implementations: plaintext (before STARTTLS, and plain upstreams), BoringSSL's own records, the
- * kernel's (ktls.h). Code above never asks which. A record is used by one thread.
+ * Implementations: plaintext (before STARTTLS, and plain upstreams), ours on BoringSSL's ciphers, the
+ * kernel's (ktls.h), BoringSSL's own. Code above never asks which. A record is used by one thread.
  *
  * Receiving: hand octets from the socket to pn_record_input(); then call pn_record_open() until it
  * says WANT. The input stays borrowed until then and is then used up whole (a partial record is
- * kept inside). An opened slice is valid until the next call on the same thread's records
- * (implementations may share one scratch buffer per thread).
+ * kept inside). It is written to: records are opened where they lie. An opened slice is valid until
+ * the next call on the same thread's records (implementations may share one scratch buffer per thread).
  *
  * Sending: pn_record_seal() appends octets for the socket to an out buffer, in order. When all of
  * them have been taken by the socket after a pn_record_close(), pn_record_flushed() says so.
@@ -21,6 +21,7 @@
 
 #include <postern/base/buf.h>
 #include <postern/base/common.h>
+#include <postern/base/counters.h>
 #include <postern/base/slice.h>
 
 enum pn_record_status {
@@ -34,7 +35,7 @@ enum pn_record_status {
 struct pn_record;
 
 struct pn_record_ops {
-	const char *name; /* for logs and status: "plain", "boringssl", "kernel" */
+	const char *name; /* for logs and status: "plain", "aead", "kernel", "boringssl" */
 	void (*input)(struct pn_record *r, uint8_t *data, size_t len);
 	/* May append to `out` (alerts, KeyUpdate answers). */
 	enum pn_record_status (*open)(struct pn_record *r, struct pn_slice *ret,
@@ -171,6 +172,26 @@ static inline void pn_record_free(struct pn_record *r)
 	if (r)
 		r->ops->free(r);
 }
+
+/* clang-format off */
+#define PN_RECORD_COUNTERS(X)                                                                          \
+	X(sessions_kernel) X(sessions_aead) X(sessions_boringssl) /* connections there now */          \
+	/* why a connection stayed on BoringSSL's records: */                                          \
+	X(kept_suite) X(kept_keys) X(kept_tickets) X(kept_memory)
+/* clang-format on */
+enum pn_record_counter {
+#define X(name) PN_RECORD_C_##name,
+	PN_RECORD_COUNTERS(X)
+#undef X
+		PN_RECORD_COUNTER_COUNT
+};
+/* Registers the counters of the process (scope "records"); several threads write them, rarely. */
+void pn_record_counters_register(void);
+void pn_record_counters_unregister(void);
+uint64_t pn_record_counter_get(enum pn_record_counter counter);
+/* For implementations. Any thread. */
+void pn_record_count(enum pn_record_counter counter);
+void pn_record_uncount(enum pn_record_counter counter);
 
 /* Plaintext: open gives back the input itself, seal copies. NULL when out of memory. */
 struct pn_record *pn_record_plain_new(void);

@@ -128,6 +128,8 @@ bool pn_tls_conn_resume(struct pn_tls_conn *conn);
  * use.
  */
 void pn_tls_conn_set_socket(struct pn_tls_conn *conn, int fd, bool is_kernel_wanted);
+/* For measurements: the record that pn_tls_conn_finish() gives will be BoringSSL's own. */
+void pn_tls_conn_keep_library(struct pn_tls_conn *conn);
 /* Takes conn; NULL is fine. Also right after pn_tls_conn_finish (which leaves it hollow). */
 void pn_tls_conn_free(struct pn_tls_conn *conn);
 

@@ -101,7 +101,7 @@ static void test_not_in_the_middle_of_a_record(void **state)
 	server.in.tail = server.in.head + 7;
 	assert_int_equal(end_receive(&server, &client, WHOLE), PN_RECORD_WANT);
 	ktls_quiet(&server, &client);
-	assert_string_equal(server.record->ops->name, "boringssl");
+	assert_string_equal(server.record->ops->name, "aead");
 	assert_true(server.record->wants_quiet);
 	assert_int_equal(mock.rx_calls, 0);
 	assert_int_equal(pn_buf_append_slice(&server.in, pn_buf_slice(&rest)), 0);
@@ -130,7 +130,7 @@ static void test_tries_are_bounded(void **state)
 		ktls_quiet(&server, &client);
 	}
 	assert_true(tries > 1);
-	assert_string_equal(server.record->ops->name, "boringssl");
+	assert_string_equal(server.record->ops->name, "aead");
 	assert_int_equal(pn_ktls_counter_get(PN_KTLS_C_not_moved_never_quiet), before + 1);
 	ktls_quiet(&server, &client); /* asked for no more, and harmless */
 	assert_int_equal(mock.rx_calls, 0);
@@ -150,7 +150,7 @@ static void test_what_is_held_back_leaves_first(void **state)
 	raw_write(&client, &server, "NOOP", 4);
 	assert_int_equal(end_receive(&server, &client, WHOLE), PN_RECORD_WANT);
 	ktls_quiet(&server, &client);
-	assert_string_equal(server.record->ops->name, "boringssl");
+	assert_string_equal(server.record->ops->name, "aead");
 	assert_true(pn_buf_len(&client.in) > 0);
 	assert_true(server.record->wants_quiet);
 	/* The client reads it together with what the kernel seals. */
@@ -164,9 +164,9 @@ static void test_what_is_held_back_leaves_first(void **state)
 	ktls_end(&client, &server);
 }
 
-static void check_boringssl_goes_on(struct end *client, struct end *server)
+static void check_user_space_goes_on(struct end *client, struct end *server)
 {
-	assert_string_equal(server->record->ops->name, "boringssl");
+	assert_string_equal(server->record->ops->name, "aead");
 	assert_false(server->record->wants_quiet);
 	raw_write(client, server, "NOOP", 4);
 	pn_buf_clear(&server->plain);
@@ -201,7 +201,7 @@ static void test_no_ulp_no_move(void **state)
 		mock_begin(false);
 		mock.ulp_error = failures[i].error;
 		ktls_connect(&client, &server, TLS1_3_VERSION, NULL);
-		check_boringssl_goes_on(&client, &server);
+		check_user_space_goes_on(&client, &server);
 		assert_int_equal(mock.rx_calls + mock.tx_calls, 0);
 		assert_int_equal(pn_ktls_counter_get(failures[i].counter), before + 1);
 		ktls_end(&client, &server);
@@ -220,7 +220,7 @@ static void test_receiving_side_refused(void **state)
 		mock.rx_error = failures[i / 2].error;
 		ktls_connect(&client, &server, i % 2 ? TLS1_3_VERSION : TLS1_2_VERSION, NULL);
 		ktls_quiet(&server, &client);
-		check_boringssl_goes_on(&client, &server);
+		check_user_space_goes_on(&client, &server);
 		assert_int_equal(mock.rx_calls, 1);
 		assert_int_equal(mock.tx_calls, 0);
 		assert_int_equal(pn_ktls_counter_get(counter), before + 1);
@@ -228,7 +228,7 @@ static void test_receiving_side_refused(void **state)
 	}
 }
 
-/* Then the kernel opens and BoringSSL seals. */
+/* Then the kernel opens and our own record seals. */
 static void test_sending_side_refused(void **state)
 {
 	struct end client, server;
@@ -254,7 +254,7 @@ static void test_sending_side_refused(void **state)
 		assert_int_equal(pn_record_close(server.record, &client.in), PN_RECORD_OK);
 		pn_record_flushed(server.record);
 		assert_int_equal(mock.sent_count, 0);
-		assert_true(pn_buf_len(&client.in) > 0); /* close_notify is BoringSSL's too */
+		assert_true(pn_buf_len(&client.in) > 0); /* close_notify too */
 		ktls_end(&client, &server);
 	}
 }
@@ -271,7 +271,7 @@ static void test_suite_that_the_kernel_lacks(void **state)
 	support.ciphers[0][PN_KTLS_CHACHA20_POLY1305].can_receive = false;
 	pn_ktls_probe_set(&support);
 	ktls_connect(&client, &server, TLS1_2_VERSION, suites_tls12[2]);
-	check_boringssl_goes_on(&client, &server);
+	check_user_space_goes_on(&client, &server);
 	assert_int_equal(mock.rx_calls, 0);
 	assert_int_equal(pn_ktls_counter_get(PN_KTLS_C_not_moved_suite), before + 1);
 	ktls_end(&client, &server);
@@ -290,7 +290,7 @@ static void test_kernel_without_ktls_is_left_alone(void **state)
 	pn_ktls_describe(&support, text, sizeof(text));
 	assert_non_null(strstr(text, "modprobe tls"));
 	ktls_connect(&client, &server, TLS1_3_VERSION, NULL);
-	check_boringssl_goes_on(&client, &server);
+	check_user_space_goes_on(&client, &server);
 	assert_int_equal(mock.ulp_calls, 0);
 	ktls_end(&client, &server);
 }
@@ -312,7 +312,7 @@ static void test_not_after_the_end(void **state)
 			assert_int_equal(pn_record_close(server.record, &client.in), PN_RECORD_OK);
 		}
 		ktls_quiet(&server, &client);
-		assert_string_equal(server.record->ops->name, "boringssl");
+		assert_string_equal(server.record->ops->name, "aead");
 		assert_false(server.record->wants_quiet);
 		assert_int_equal(mock.rx_calls, 0);
 		ktls_end(&client, &server);

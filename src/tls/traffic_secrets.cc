@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: ISC
-// ktls_secrets.cc - BoringSSL gives traffic secrets to C++ only: this hands them to C.
+// traffic_secrets.cc - BoringSSL gives traffic secrets to C++ only: this hands them to C.
 #include <openssl/ssl.h>
 
-extern "C" bool pn_ktls_traffic_secrets(const SSL *ssl, const uint8_t **receive,
+extern "C" bool pn_tls_traffic_secrets(const SSL *ssl, const uint8_t **receive,
 					const uint8_t **send, size_t *len);
 
-bool pn_ktls_traffic_secrets(const SSL *ssl, const uint8_t **receive, const uint8_t **send,
+bool pn_tls_traffic_secrets(const SSL *ssl, const uint8_t **receive, const uint8_t **send,
 			     size_t *len)
 {
 	bssl::Span<const uint8_t> read_secret;
