@@ -153,7 +153,7 @@ class Rig:
         return {name: int(value) for name, value in re.findall(r"(\w+) (\d+);", text)}
 
     def memory(self):
-        """Kilobytes: the gateway's (proportional set size), unreclaimable slab, all that is available in the guest."""
+        """Kilobytes: the gateway's (proportional set size), slab, and what of it cannot be reclaimed."""
         text = self.guest.ask("memory", "MEMORY")
         return {name: int(value) for name, value in re.findall(r"(\w+): (\d+) kB;", text)}
 

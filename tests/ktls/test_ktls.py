@@ -281,14 +281,14 @@ def test_idle_memory(case):
         now = case.rig.memory()
         moved = case.rig.counters()["sessions"]
         assert moved == (len(clients) if port == 465 else 0), f"{moved} of {len(clients)} were moved"
-        costs[name] = {what: abs(now[what] - before[what]) / 1000 for what in now}
+        costs[name] = {what: (now[what] - before[what]) / 1000 for what in now}
         say(f"an idle connection, {name}: " + ", ".join(f"{what} {kb:.1f} KB" for what, kb in costs[name].items()))
         for client in clients:
             client.close()
         case.rig.wait_gone()
     # The kernel's state of a connection, its ciphers' included, is a few KB; records that stay would be 16 KB and more.
-    more = {what: kb - costs["boringssl"][what] for what, kb in costs["kernel"].items()}
-    assert more["SUnreclaim"] < 14 and more["MemAvailable"] < 30, f"a moved connection costs more by {more}"
+    more = costs["kernel"]["SUnreclaim"] - costs["boringssl"]["SUnreclaim"]
+    assert more < 14, f"a moved connection costs {more} KB of slab more"
 
 
 def run(rig, names):
