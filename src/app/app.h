@@ -166,9 +166,10 @@ struct pn_tls_server *pn_app_tls_server(const struct pn_config *c, const struct 
 void pn_app_profile_values(const struct pn_config *c, struct pn_session_profile *ret);
 
 /* ---- ktls.c: which connections use the kernel's records ---- */
-/* Probes the kernel unless all of it is switched off, and logs what was found. 0, or -1 with err
- * when it is asked for (`on`) and not there. In the parent, before the fork: loading the module may
- * need its privileges. */
+/* 0, or -1 with err when a listener or the upstreams insist (`on`) on what this kernel has not. */
+int pn_app_ktls_check(const struct pn_config *c, struct pn_error *err) PN_MUST_CHECK;
+/* Probes the kernel unless all of it is switched off, checks, and logs what was found. In the parent,
+ * before the fork: loading the module may need its privileges. */
 int pn_app_ktls_start(const struct pn_config *c, struct pn_error *err) PN_MUST_CHECK;
 bool pn_app_ktls_of_listener(const struct pn_config *c, const struct pn_config_listener *l);
 bool pn_app_ktls_of_upstreams(const struct pn_config *c);

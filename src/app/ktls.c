@@ -40,6 +40,16 @@ const struct pn_ktls_support *pn_app_ktls_support(const struct pn_config *c)
 	return is_wanted ? pn_ktls_probe() : NULL;
 }
 
+int pn_app_ktls_check(const struct pn_config *c, struct pn_error *err)
+{
+	char text[256];
+
+	if (!has_mode(c, PN_CONFIG_KTLS_ON) || pn_ktls_is_usable(pn_ktls_probe()))
+		return 0;
+	pn_ktls_describe(pn_ktls_probe(), text, sizeof(text));
+	return pn_error_set(err, "ktls = on, but kernel TLS is %s; or set ktls = auto", text);
+}
+
 int pn_app_ktls_start(const struct pn_config *c, struct pn_error *err)
 {
 	const struct pn_ktls_support *support = pn_app_ktls_support(c);
@@ -49,10 +59,9 @@ int pn_app_ktls_start(const struct pn_config *c, struct pn_error *err)
 		pn_logf(PN_LOG_INFO, "ktls", "switched off: records are protected in user space");
 		return 0;
 	}
+	if (pn_app_ktls_check(c, err) != 0)
+		return -1;
 	pn_ktls_describe(support, text, sizeof(text));
-	if (!pn_ktls_is_usable(support) && has_mode(c, PN_CONFIG_KTLS_ON))
-		return pn_error_set(err, "ktls = on, but kernel TLS is %s; or set ktls = auto",
-				    text);
 	pn_logf(PN_LOG_INFO, "ktls", "kernel TLS: %s%s", text,
 		pn_ktls_is_usable(support) ? "" : "; records are protected in user space");
 	return 0;

@@ -81,7 +81,10 @@ static void usage_of(const char *command)
 		      "Reads the configuration and the certificates, keys and users that it names, "
 		      "and "
 		      "reports each mistake\n"
-		      "with its place and what would be right. Nothing is started or changed.\n"
+		      "with its place and what would be right; so is ktls = on where this kernel "
+		      "has "
+		      "no TLS.\n"
+		      "Nothing is started or changed.\n"
 		      "Exit codes: 0 no mistakes (there may be warnings), 78 mistakes.\n",
 		      stdout);
 }
@@ -104,7 +107,7 @@ static int no_more_arguments(int argc, char **argv)
 }
 
 /* Beyond reading the file: certificates are loaded and matched with their keys, the user file is
- * read. */
+ * read, and the kernel is asked for TLS where the configuration insists on it. */
 static int check_deep(const struct pn_config *c)
 {
 	struct pn_error err = { 0 };
@@ -118,6 +121,10 @@ static int check_deep(const struct pn_config *c)
 		fprintf(stderr, "%s\n", err.text);
 		mistakes++;
 	} else if (!(server = pn_app_tls_server(c, &h, tickets, &err))) {
+		fprintf(stderr, "%s\n", err.text);
+		mistakes++;
+	}
+	if (pn_app_ktls_check(c, &err) != 0) {
 		fprintf(stderr, "%s\n", err.text);
 		mistakes++;
 	}
@@ -140,7 +147,8 @@ static int command_check(const char *config_path, int argc, char **argv)
 	int mistakes = check_deep(c);
 	if (geteuid() == 0 && c->run_user[0] == '\0')
 		fprintf(stderr,
-			"%s: warning: run_user is not set; a gateway that is started as root needs it: "
+			"%s: warning: run_user is not set; a gateway that is started as root needs "
+			"it: "
 			"adduser --system --group postern, and write run_user = \"postern\"\n",
 			config_path);
 	pn_config_free(c);

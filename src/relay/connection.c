@@ -408,6 +408,8 @@ void pn_conn_close(struct pn_conn *conn)
 	 * declared lost. */
 	if (conn->state != PN_CONN_BUSY)
 		pn_conn_send_last(conn);
+	else if (conn->record && !conn->is_sending)
+		pn_record_flushed(conn->record); /* an alert that the kernel's records owe goes alone */
 	conn->state = PN_CONN_CLOSING;
 	conn->job = NULL;
 	conn->pool->closing_count++;

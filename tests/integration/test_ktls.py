@@ -53,5 +53,22 @@ def test_on_insists():
     assert "ktls = on" in g.log_text() and "modprobe tls" in g.log_text(), g.log_tail()
 
 
+def test_check_judges_as_the_start_does():
+    """`on` for all or for one listener is a mistake where the kernel has none; anything else is not."""
+    cases = ((True, "on", "inherit"), (True, "off", "on"), (True, "auto", "on"), (False, "auto", "auto"),
+             (False, "off", "inherit"))
+    for insists, everywhere, listener in cases:
+        with Gateway(sections={"tls": {"ktls": everywhere}}, start=False) as g:
+            text = g.conf.read_text().replace("tls = implicit", f"tls = implicit\n\tktls = {listener}", 1)
+            assert f"ktls = {listener}" in text
+            g.conf.write_text(text)
+            r = g.command("check", "-c", str(g.conf), check=False)
+            if insists and not is_usable():
+                assert r.returncode == 78, f"{everywhere}, {listener}: {r}"
+                assert "ktls = on, but kernel TLS is not available" in r.stderr and "modprobe tls" in r.stderr, r.stderr
+            else:
+                assert r.returncode == 0 and "ktls" not in r.stderr, f"{everywhere}, {listener}: {r}"
+
+
 if __name__ == "__main__":
     run(globals())

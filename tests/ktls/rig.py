@@ -94,6 +94,7 @@ limits {{
 	sessions_per_source_max = 0
 	connections_per_source_per_minute_max = 0
 	drain_timeout_s = 20
+	idle_timeout_s = 3600
 }}
 """
 
@@ -150,6 +151,11 @@ class Rig:
     def kernel_counts(self):
         text = self.guest.ask("tls", "TLS")
         return {name: int(value) for name, value in re.findall(r"(\w+) (\d+);", text)}
+
+    def memory(self):
+        """Kilobytes: the gateway's (proportional set size), slab, and what of it cannot be reclaimed."""
+        text = self.guest.ask("memory", "MEMORY")
+        return {name: int(value) for name, value in re.findall(r"(\w+): (\d+) kB;", text)}
 
     def counters(self):
         return self.guest.status()["counters"]["ktls"]["all"]

@@ -26,6 +26,7 @@ struct fake_session {
 	int fd;
 	int fault;
 	struct pn_record *record;
+	bool is_tls; /* with or without the record */
 	bool is_authenticated;
 	char in[65536];
 	size_t in_len;
@@ -146,6 +147,7 @@ static bool handshake(struct fake_session *s)
 	if (status != PN_RECORD_OK)
 		return false;
 	CHECK(s->record);
+	s->is_tls = true;
 	/* What came behind the handshake belongs to the record layer. */
 	if (s->in_len > 0) {
 		struct pn_slice plain;
@@ -210,7 +212,7 @@ static bool on_rcpt(struct fake_session *s, const char *line)
 static void keep_message(struct fake_session *s)
 {
 	struct fake_server *server = s->server;
-	s->message.is_tls = s->record != NULL;
+	s->message.is_tls = s->is_tls;
 	s->message.is_authenticated = s->is_authenticated;
 	pthread_mutex_lock(&server->lock);
 	CHECK(server->message_count < sizeof(server->messages) / sizeof(server->messages[0]));
@@ -330,12 +332,31 @@ static bool on_ehlo(struct fake_session *s)
 		strcat(reply, w);
 		strcat(reply, "\r\n");
 	}
-	if (s->server->tls && !s->record)
+	if (s->server->tls && !s->is_tls)
 		strcat(reply, "250-STARTTLS\r\n");
-	if (s->server->auth_plain && s->record)
+	if (s->server->auth_plain && s->is_tls)
 		strcat(reply, "250-AUTH PLAIN\r\n");
 	strcat(reply, "250 HELP\r\n");
 	return say(s, reply);
+}
+
+/* The client moves with nothing under way: behind Finished, and behind the EHLO that rides with it. */
+static void follow_move(struct fake_session *s)
+{
+	if (!s->is_tls || !s->server->is_client_moved)
+		return;
+	pn_record_free(s->record);
+	s->record = NULL;
+}
+
+/* Only this is under way then, so that it comes alone. */
+static bool say_control(struct fake_session *s)
+{
+	uint32_t before = atomic_load(&s->server->controls_read);
+	bool is_said = send_all(s->fd, s->server->control.ptr, s->server->control.len);
+	while (is_said && s->server->controls_read == before && !s->server->is_stopping)
+		usleep(1000);
+	return is_said;
 }
 
 static bool on_starttls(struct fake_session *s)
@@ -350,8 +371,10 @@ static bool on_starttls(struct fake_session *s)
 
 static bool on_command(struct fake_session *s, const char *line)
 {
-	if (strncasecmp(line, "EHLO", 4) == 0 || strncasecmp(line, "LHLO", 4) == 0)
+	if (strncasecmp(line, "EHLO", 4) == 0 || strncasecmp(line, "LHLO", 4) == 0) {
+		follow_move(s);
 		return on_ehlo(s);
+	}
 	if (strcasecmp(line, "STARTTLS") == 0)
 		return on_starttls(s);
 	if (strncasecmp(line, "AUTH PLAIN ", 11) == 0) {
@@ -361,6 +384,8 @@ static bool on_command(struct fake_session *s, const char *line)
 	if (strncasecmp(line, "MAIL FROM:", 10) == 0) {
 		s->mails++;
 		if (s->fault == FAKE_CLOSE_AT_MAIL || (s->fault == FAKE_CLOSE_AT_SECOND_MAIL && s->mails == 2))
+			return false;
+		if (s->fault == FAKE_CONTROL_AT_MAIL && s->mails == 1 && !say_control(s))
 			return false;
 		message_clear(&s->message);
 		s->message.mail = strdup(line);
@@ -414,6 +439,7 @@ static void session_run(struct fake_session *s)
 {
 	static _Thread_local char line[65536];
 	bool is_good = !s->server->is_implicit_tls || (s->fault != FAKE_BAD_TLS && handshake(s));
+	follow_move(s);
 	is_good = is_good && greet(s);
 	while (is_good)
 		is_good = get_line(s, line, sizeof(line)) && on_command(s, line);

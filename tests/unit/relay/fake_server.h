@@ -34,6 +34,7 @@ enum fake_fault {
 	FAKE_CLOSE_WHEN_IDLE,  /* hangs up after each message */
 	FAKE_SLOW_READER,      /* reads the content in small steps with pauses */
 	FAKE_BAD_TLS,          /* garbage instead of a handshake */
+	FAKE_CONTROL_AT_MAIL,  /* says `control` to the first MAIL, then waits for controls_read */
 };
 
 struct fake_message {
@@ -58,6 +59,10 @@ struct fake_server {
 	struct pn_tls_server *_Atomic tls; /* STARTTLS, or from the start: */
 	_Atomic bool is_implicit_tls;
 	const char *_Atomic auth_plain; /* what AUTH PLAIN must carry in base64 */
+	/* The client's kernel opens and seals, and it is a mock that does neither: plaintext after the move. */
+	_Atomic bool is_client_moved;
+	struct pn_slice control;
+	_Atomic uint32_t controls_read; /* counted up by the test */
 	/* Results, under the lock. */
 	pthread_mutex_t lock;
 	struct fake_message messages[4096];

@@ -432,6 +432,52 @@ void fixture_start_other(struct fixture *f)
 	f->has_other = true;
 }
 
+static char *read_text(const char *path)
+{
+	char *text = calloc(1, 65536);
+	int fd = open(path, O_RDONLY);
+	assert_true(fd >= 0 && text && read(fd, text, 65535) > 0);
+	close(fd);
+	return text;
+}
+
+/* Chain, key, roots: made once, since that takes longer than most tests. */
+static char *const *certificate_texts(const struct fixture *f)
+{
+	static const char *const names[] = {"ecdsa.pem", "ecdsa.key", "ca.pem"};
+	static char *texts[3];
+	char command[512], path[160];
+	if (texts[0])
+		return texts;
+	snprintf(command, sizeof(command), "bash '%s/tests/support/make-certs' '%s' mx.example.test >/dev/null 2>&1",
+	         getenv("PN_SOURCE_DIR"), f->h.dir);
+	assert_int_equal(system(command), 0);
+	for (size_t i = 0; i < 3; i++) {
+		snprintf(path, sizeof(path), "%s/%s", f->h.dir, names[i]);
+		texts[i] = read_text(path);
+	}
+	return texts;
+}
+
+void fixture_make_tls(struct fixture *f, bool is_verify_required)
+{
+	struct pn_error err = {{0}};
+	char *const *texts = certificate_texts(f);
+	struct pn_tls_certificate_pem cert = {.chain_pem = pn_slice_str(texts[0]), .key_pem = pn_slice_str(texts[1]),
+	                                      .chain_path = "ecdsa.pem", .key_path = "ecdsa.key"};
+	struct pn_tls_server_settings server = {.certificates = &cert, .certificate_count = 1, .has_tls12 = true};
+	struct pn_tls_client_settings client = {.ca_pem = pn_slice_str(texts[2]), .ca_path = "ca.pem",
+	                                        .is_verify_required = is_verify_required};
+	f->tls_server = pn_tls_server_new(&server, &err);
+	f->tls_client = pn_tls_client_new(&client, &err);
+	if (!f->tls_server || !f->tls_client)
+		fail_msg("%s", err.text);
+	f->server.tls = f->tls_server;
+	f->h.upstreams[0].tls_client = f->tls_client;
+	f->h.upstreams[0].is_verify_required = is_verify_required;
+	f->h.upstreams[0].verify_name = "mx.example.test";
+}
+
 int fixture_teardown(void **state)
 {
 	struct fixture *f = *state;

@@ -110,6 +110,8 @@ struct fixture {
 int fixture_setup(void **state);
 int fixture_teardown(void **state);
 void fixture_start_other(struct fixture *f);
+/* Certificates for the server, which is mx.example.test, and roots for upstream 0. */
+void fixture_make_tls(struct fixture *f, bool is_verify_required);
 
 /* Message `index` of the server has this text in its data (waits for nothing). */
 bool fake_has(struct fake_server *s, size_t index, const char *text);

@@ -303,49 +303,10 @@ static void test_small_ring_overflows_without_loss(void **state)
 
 /* ---- TLS ---- */
 
-static char *read_text(const char *path)
-{
-	char *text = calloc(1, 65536);
-	int fd = open(path, O_RDONLY);
-	assert_true(fd >= 0 && text && read(fd, text, 65535) > 0);
-	close(fd);
-	return text;
-}
-
-static void make_tls(struct fixture *f, bool is_verify_required)
-{
-	char command[512], path[160];
-	struct pn_error err = {{0}};
-	snprintf(command, sizeof(command), "bash '%s/tests/support/make-certs' '%s' mx.example.test >/dev/null 2>&1",
-	         getenv("PN_SOURCE_DIR"), f->h.dir);
-	assert_int_equal(system(command), 0);
-	const char *const names[] = {"ecdsa.pem", "ecdsa.key", "ca.pem"};
-	char *texts[3];
-	for (size_t i = 0; i < 3; i++) {
-		snprintf(path, sizeof(path), "%s/%s", f->h.dir, names[i]);
-		texts[i] = read_text(path);
-	}
-	struct pn_tls_certificate_pem cert = {.chain_pem = pn_slice_str(texts[0]), .key_pem = pn_slice_str(texts[1]),
-	                                      .chain_path = "ecdsa.pem", .key_path = "ecdsa.key"};
-	struct pn_tls_server_settings server = {.certificates = &cert, .certificate_count = 1, .has_tls12 = true};
-	struct pn_tls_client_settings client = {.ca_pem = pn_slice_str(texts[2]), .ca_path = "ca.pem",
-	                                        .is_verify_required = is_verify_required};
-	f->tls_server = pn_tls_server_new(&server, &err);
-	f->tls_client = pn_tls_client_new(&client, &err);
-	if (!f->tls_server || !f->tls_client)
-		fail_msg("%s", err.text);
-	for (size_t i = 0; i < 3; i++)
-		free(texts[i]);
-	f->server.tls = f->tls_server;
-	f->h.upstreams[0].tls_client = f->tls_client;
-	f->h.upstreams[0].is_verify_required = is_verify_required;
-	f->h.upstreams[0].verify_name = "mx.example.test";
-}
-
 static void test_starttls_with_verified_name_and_auth(void **state)
 {
 	struct fixture *f = *state;
-	make_tls(f, true);
+	fixture_make_tls(f, true);
 	f->server.auth_plain = "AHVzZXIAc2VjcmV0"; /* \0user\0secret */
 	f->h.upstreams[0].tls = PN_UPSTREAM_TLS_STARTTLS;
 	f->h.upstreams[0].auth_user = "user";
@@ -361,7 +322,7 @@ static void test_wrong_password_defers(void **state)
 {
 	struct fixture *f = *state;
 	struct harness_show show;
-	make_tls(f, true);
+	fixture_make_tls(f, true);
 	f->server.auth_plain = "AHVzZXIAc2VjcmV0";
 	f->h.upstreams[0].tls = PN_UPSTREAM_TLS_STARTTLS;
 	f->h.upstreams[0].auth_user = "user";
@@ -378,7 +339,7 @@ static void test_password_is_not_sent_to_an_unverified_server(void **state)
 {
 	struct fixture *f = *state;
 	struct harness_show show;
-	make_tls(f, false);
+	fixture_make_tls(f, false);
 	f->server.auth_plain = "AHVzZXIAc2VjcmV0";
 	f->h.upstreams[0].tls = PN_UPSTREAM_TLS_OPPORTUNISTIC;
 	f->h.upstreams[0].verify_name = "other.example.test";
@@ -402,7 +363,7 @@ static void test_implicit_tls_with_a_big_message(void **state)
 		len += (size_t)sprintf(content + len, "%zu some text that fills the message line by line\r\n", len);
 	struct harness_mail mail = {.from = "s@example.org", .to = &to, .to_count = 1,
 	                            .content = pn_slice(content, len)};
-	make_tls(f, true);
+	fixture_make_tls(f, true);
 	f->server.is_implicit_tls = true;
 	f->h.upstreams[0].tls = PN_UPSTREAM_TLS_IMPLICIT;
 	harness_start(&f->h);
@@ -420,7 +381,7 @@ static void test_certificate_for_another_name_defers(void **state)
 {
 	struct fixture *f = *state;
 	struct harness_show show;
-	make_tls(f, true);
+	fixture_make_tls(f, true);
 	f->h.upstreams[0].tls = PN_UPSTREAM_TLS_STARTTLS;
 	f->h.upstreams[0].verify_name = "other.example.test";
 	harness_start(&f->h);
@@ -434,7 +395,7 @@ static void test_certificate_for_another_name_defers(void **state)
 static void test_starttls_that_is_not_offered_defers(void **state)
 {
 	struct fixture *f = *state;
-	make_tls(f, true);
+	fixture_make_tls(f, true);
 	f->server.tls = NULL;
 	f->h.upstreams[0].tls = PN_UPSTREAM_TLS_STARTTLS;
 	harness_start(&f->h);
@@ -446,7 +407,7 @@ static void test_starttls_that_is_not_offered_defers(void **state)
 static void test_opportunistic_tls_falls_back(void **state)
 {
 	struct fixture *f = *state;
-	make_tls(f, false);
+	fixture_make_tls(f, false);
 	f->h.upstreams[0].tls = PN_UPSTREAM_TLS_OPPORTUNISTIC;
 	atomic_store(&f->server.fault, FAKE_BAD_TLS);
 	harness_start(&f->h);
@@ -459,7 +420,7 @@ static void test_opportunistic_tls_falls_back(void **state)
 static void test_opportunistic_tls_is_used_when_it_works(void **state)
 {
 	struct fixture *f = *state;
-	make_tls(f, false);
+	fixture_make_tls(f, false);
 	f->h.upstreams[0].tls = PN_UPSTREAM_TLS_OPPORTUNISTIC;
 	harness_start(&f->h);
 	harness_send_simple(&f->h, "s@example.org", "ok@example.com");
