@@ -128,6 +128,8 @@ static json_t *build_json(const struct pn_bench_run *run, bool is_good)
 			  "latency_us", latency_json(&run->latency), "is_good", is_good);
 	if (!o)
 		return NULL;
+	if (run->promise.count > 0)
+		(void)json_object_set_new(o, "promise_us", latency_json(&run->promise));
 	(void)json_object_set_new(o, "seed", json_sprintf("%llu", (unsigned long long)run->seed));
 	pn_bench_run_add_json(run, o);
 	if (run->server_pid != 0)

@@ -165,6 +165,7 @@ static int begin(struct pn_bench_run *run)
 
 	run->started = run->done = run->failed = run->connections = run->progress_done = 0;
 	memset(&run->latency, 0, sizeof(run->latency));
+	memset(&run->promise, 0, sizeof(run->promise));
 	memset(&run->lateness, 0, sizeof(run->lateness));
 	memset(&run->negotiated, 0, sizeof(run->negotiated));
 	pn_bench_failures_clear(&run->failures);

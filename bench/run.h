@@ -81,6 +81,7 @@ struct pn_bench_run {
 	/* of the round */
 	uint64_t started, done, failed, open_count, connections;
 	struct pn_bench_histogram latency;
+	struct pn_bench_histogram promise; /* of messages: from the content's last octet to its reply */
 	struct pn_bench_histogram
 		lateness; /* open loop: of the start, behind the intended one, for whatever reason */
 	struct pn_bench_failures failures;

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <postern/base/clock.h>
+
 #include "submit.h"
 
 struct outgoing {
@@ -19,6 +21,7 @@ struct outgoing {
 	struct pn_arena arena;
 	struct pn_envelope envelope;
 	uint64_t start_ns;
+	uint64_t content_ns; /* when the last of the content was handed over */
 	uint32_t number;
 };
 
@@ -91,6 +94,7 @@ static void send_body(struct pn_bench_submit_slot *slot)
 	int r = pn_bench_conn_body(&slot->conn, content.pieces, PN_BENCH_MESSAGE_PIECES);
 	if (r < 0)
 		pn_bench_conn_fail(&slot->conn, "sending the content: %s", strerror(-r));
+	m->content_ns = pn_clock_mono_ns();
 }
 
 /* Begins what may begin now; with nothing under way it waits for work or says goodbye. */
@@ -153,6 +157,7 @@ static void message_done(struct pn_bench_submit_slot *slot)
 			     accepted, sum);
 	if (accepted == s->recipient_count) {
 		pn_bench_run_done(&s->run, m->start_ns);
+		pn_bench_histogram_add(&s->run.promise, s->run.end_ns - m->content_ns);
 	} else {
 		struct pn_bench_failure failure = { .stage = pn_bench_stage_name(r->stage),
 						    .code = r->reply.code };
