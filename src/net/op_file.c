@@ -34,6 +34,15 @@ void pn_loop_writev(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd,
 	pn_op_seal(sqe, op, link_flag(link_next));
 }
 
+void pn_loop_writev_durable(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd,
+			    const struct iovec *iov, unsigned iov_count, uint64_t offset)
+{
+	struct io_uring_sqe *sqe = pn_op_sqe(loop, op, fn, fd, false);
+
+	io_uring_prep_writev2(sqe, fd, iov, iov_count, offset, RWF_DSYNC);
+	pn_op_seal(sqe, op, 0);
+}
+
 void pn_loop_fsync(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd, bool data_only)
 {
 	struct io_uring_sqe *sqe = pn_op_sqe(loop, op, fn, fd, false);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * append.c - see append.h. One batch: gather records, one writev, one linked fdatasync, answer everybody.
+ * append.c - see append.h. One batch: gather records, one durable writev, answer everybody.
  *
  * Invariants: everything in front of `end` is durable; a file that failed once is dropped at once (its
  * reference goes when its void note is settled); the waiters of a failed batch are answered only after the void
@@ -208,7 +208,7 @@ static void batch_done(struct pn_append *a)
 	int written = pn_fault_result(is_segment ? "spool.segment.write" : "spool.journal.write",
 				      a->write_res);
 	int synced = pn_fault_result(
-		is_segment ? "spool.segment.fdatasync" : "spool.journal.fdatasync", a->sync_res);
+		is_segment ? "spool.segment.fdatasync" : "spool.journal.fdatasync", 0);
 	int result = written < 0 ? written : (uint64_t)written < a->batch_len ? -EIO : synced;
 
 	if (result < 0) {
@@ -232,16 +232,8 @@ static void on_written(struct pn_loop *loop, struct pn_op *op, int res)
 	struct pn_append *a = pn_container_of(op, struct pn_append, write_op);
 	(void)loop;
 	a->write_res = res;
-	if (--a->ops_pending == 0)
-		batch_done(a);
-}
-
-static void on_synced(struct pn_sync *sync, int res)
-{
-	struct pn_append *a = pn_container_of(sync, struct pn_append, sync);
-	a->sync_res = res;
-	if (--a->ops_pending == 0)
-		batch_done(a);
+	a->ops_pending = 0;
+	batch_done(a);
 }
 
 static unsigned iov_count(const struct pn_append_item *item)
@@ -275,6 +267,20 @@ static void place(struct pn_append *a, struct pn_append_item *item, unsigned *co
 	a->batch_len += pn_append_item_size(item);
 }
 
+/* One request for both: an fdatasync linked behind the write is handed to a kernel thread of its own only when the
+ * loop has heard of the write. */
+static void write_batch(struct pn_append *a, unsigned iov_count)
+{
+	a->ops_pending = 1;
+#ifdef PN_NOSYNC
+	pn_loop_writev(a->loop, &a->write_op, on_written, a->current->fd, a->iov, iov_count, a->end,
+		       false);
+#else
+	pn_loop_writev_durable(a->loop, &a->write_op, on_written, a->current->fd, a->iov, iov_count,
+			       a->end);
+#endif
+}
+
 void pn_append_kick(struct pn_append *a)
 {
 	unsigned count = 0;
@@ -297,10 +303,7 @@ void pn_append_kick(struct pn_append *a)
 		a->waiting_bytes -= size;
 		place(a, item, &count);
 	}
-	a->ops_pending = 2;
-	pn_loop_writev(a->loop, &a->write_op, on_written, a->current->fd, a->iov, count, a->end,
-		       PN_SYNC_LINKS);
-	pn_sync_start(a->loop, &a->sync, on_synced, a->current->fd, true);
+	write_batch(a, count);
 }
 
 void pn_append_add(struct pn_append *a, struct pn_append_item *item)

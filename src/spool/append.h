@@ -49,9 +49,8 @@ struct pn_append {
 	uint64_t waiting_bytes;
 	/* the batch in flight */
 	struct pn_op write_op;
-	struct pn_sync sync;
 	unsigned ops_pending;
-	int write_res, sync_res;
+	int write_res;
 	uint64_t batch_len;
 	struct iovec *iov;
 	/* making files */

@@ -200,6 +200,9 @@ void pn_loop_write(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd, 
 		   uint32_t len, uint64_t offset, bool link_next);
 void pn_loop_writev(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd,
 		    const struct iovec *iov, unsigned iov_count, uint64_t offset, bool link_next);
+/* The same, and what was written is durable before it succeeds (RWF_DSYNC: as fdatasync would make these octets). */
+void pn_loop_writev_durable(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd,
+			    const struct iovec *iov, unsigned iov_count, uint64_t offset);
 void pn_loop_fsync(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd, bool data_only);
 void pn_loop_openat(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int dir_fd,
 		    const char *path, int flags, mode_t mode);
