@@ -110,14 +110,15 @@ void pn_blob_unref(struct pn_spool_blob *b)
 	free(b);
 }
 
-/* Small first, so that a short message costs little; then as much as the message seems to want. */
+/* Small first, so that a short message costs little. */
 static uint32_t next_block_size(const struct pn_spool_blob *b, size_t wanted)
 {
 	if (!b->first && wanted <= PN_BLOCK_SMALL_BYTES - sizeof(struct pn_block))
 		return PN_BLOCK_SMALL_BYTES;
-	if (b->size_bytes + wanted <= PN_BLOCK_MEDIUM_BYTES)
-		return PN_BLOCK_MEDIUM_BYTES;
-	return PN_BLOCK_LARGE_BYTES;
+	if (!b->first && wanted <= PN_BLOCK_USUAL_BYTES - sizeof(struct pn_block))
+		return PN_BLOCK_USUAL_BYTES;
+	/* Of the largest inline messages few blocks must do: a batch has PN_APPEND_IOV_MAX pieces. */
+	return b->size_bytes < PN_BLOCK_LARGE_UNTIL_BYTES ? PN_BLOCK_LARGE_BYTES : PN_BLOCK_STREAM_BYTES;
 }
 
 size_t pn_blob_append(struct pn_spool_blob *b, struct pn_slice content, uint64_t inline_max)

@@ -14,10 +14,16 @@
 #include <postern/base/buf.h>
 #include <postern/spool/spool.h>
 
+/*
+ * The largest is the largest size that jemalloc keeps in slabs and hands from thread to thread. Beyond it (16 KiB) each
+ * block comes as pages of its own, often cold or given back to the kernel meanwhile: half a page fault for every
+ * message of 4 KiB, two for one of 64 KiB.
+ */
 #define PN_BLOCK_SMALL_BYTES  4096u
-#define PN_BLOCK_MEDIUM_BYTES 16384u
-#define PN_BLOCK_LARGE_BYTES  32768u
+#define PN_BLOCK_USUAL_BYTES  8192u
+#define PN_BLOCK_LARGE_BYTES  14336u
 #define PN_BLOCK_STREAM_BYTES 65536u
+#define PN_BLOCK_LARGE_UNTIL_BYTES (256u << 10)
 
 struct pn_block {
 	struct pn_block *next;

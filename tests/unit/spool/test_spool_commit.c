@@ -85,6 +85,29 @@ static void test_gathered_commits_share_a_sync(void **state)
 	h_deinit(&h);
 }
 
+static void test_the_largest_inline_message_fits_a_batch(void **state)
+{
+	struct harness h;
+	struct h_commit c;
+	(void)state;
+	h_init(&h, true);
+	h.settings.inline_max_bytes = 16u << 20;
+	h.settings.segment_size_bytes = 64u << 20;
+	h.settings.memory_max_bytes = 256u << 20;
+	h_start(&h);
+	h_commit(&h, &c, 0, 16u << 20);
+	assert_int_equal(c.result, 0);
+	h.entries[h.count++] = c.entry;
+	assert_int_equal(h_files(&h, "files", ".msg"), 0);
+	assert_int_equal(h_check(&h, c.entry, 0), 0);
+	h_stop(&h);
+	h_start(&h);
+	assert_int_equal(h.count, 1);
+	assert_int_equal(h_check_stored(&h, h.entries[0], 0), 0);
+	h_stop(&h);
+	h_deinit(&h);
+}
+
 static void test_segments_roll(void **state)
 {
 	struct harness h;
@@ -465,6 +488,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_commit_read_and_recover),
 		cmocka_unit_test(test_gathered_commits_share_a_sync),
+		cmocka_unit_test(test_the_largest_inline_message_fits_a_batch),
 		cmocka_unit_test(test_segments_roll),
 		cmocka_unit_test(test_abort_before_and_during_commit),
 		cmocka_unit_test(test_orphan_without_a_taker_stays_on_disk),
