@@ -167,6 +167,9 @@ static void on_names_synced(struct pn_sync *sync, int res)
 	struct pn_list *node;
 	int error = pn_fault_result("spool.files.fsync", res);
 
+	/* An error is told once: the next sync may succeed without what this one failed to write for them. */
+	while (error < 0 && (node = pn_list_pop_front(&w->names.waiting)) != NULL)
+		pn_list_push_back(&w->names.flying, node);
 	while ((node = pn_list_pop_front(&w->names.flying)) != NULL) {
 		struct pn_large *l = pn_container_of(node, struct pn_large, name_node);
 		l->ops_pending--;

@@ -273,7 +273,7 @@ def test_kill(case):
 def test_idle_memory(case):
     """What an idle connection holds, with the kernel's records and with BoringSSL's, each in a new gateway."""
     costs = {}
-    for name, port in (("boringssl", 466), ("kernel", 465)):
+    for name, port in (("user space", 466), ("kernel", 465)):
         case.rig.restart()
         clients = open_many(case, 400, (port,))
         before = case.rig.memory()
@@ -287,7 +287,7 @@ def test_idle_memory(case):
             client.close()
         case.rig.wait_gone()
     # The kernel's state of a connection, its ciphers' included, is a few KB; records that stay would be 16 KB and more.
-    more = costs["kernel"]["SUnreclaim"] - costs["boringssl"]["SUnreclaim"]
+    more = costs["kernel"]["SUnreclaim"] - costs["user space"]["SUnreclaim"]
     assert more < 14, f"a moved connection costs {more} KB of slab more"
 
 
