@@ -89,6 +89,19 @@ static void retry_follows(const struct pn_config_build *b, struct pn_config *c)
 		c->retry.delay_notice_s = 0;
 }
 
+/* What was not set makes itself small enough for what was. */
+static void inline_max_follows(const struct pn_config_build *b, struct pn_config *c)
+{
+	uint64_t most = c->spool.inline_max_bytes;
+	if (is_set(b, PN_SECTION_SPOOL, "inline_max_bytes"))
+		return;
+	if (is_set(b, PN_SECTION_SPOOL, "memory_max_bytes") && most > c->spool.memory_max_bytes / 16)
+		most = c->spool.memory_max_bytes / 16;
+	if (is_set(b, PN_SECTION_SPOOL, "segment_size_bytes") && most > c->spool.segment_size_bytes / 4)
+		most = c->spool.segment_size_bytes / 4;
+	c->spool.inline_max_bytes = (uint32_t)most;
+}
+
 static void others_follow(const struct pn_config_build *b, struct pn_config *c)
 {
 	if (!is_set(b, PN_SECTION_AUTH, "failure_delay_max_ms") &&
@@ -100,6 +113,7 @@ static void others_follow(const struct pn_config_build *b, struct pn_config *c)
 		c->io_uring.cq_entries = c->io_uring.sq_entries;
 	if (!is_set(b, PN_SECTION_IO_URING, "sq_entries") && c->io_uring.sq_entries > c->io_uring.cq_entries)
 		c->io_uring.sq_entries = c->io_uring.cq_entries;
+	inline_max_follows(b, c);
 	if (!is_set(b, PN_SECTION_SPOOL, "memory_max_bytes") &&
 	    c->spool.memory_max_bytes < 16 * (uint64_t)c->spool.inline_max_bytes)
 		c->spool.memory_max_bytes = 16 * (uint64_t)c->spool.inline_max_bytes;

@@ -106,6 +106,7 @@ static struct pn_spool_file *retire_current(struct pn_append *a)
 {
 	struct pn_spool_file *f = a->current;
 	a->current = NULL;
+	pn_file_written(f);
 	/* release: pairs with the acquire in pn_spool_entry_wants_move */
 	atomic_store_explicit(&f->is_closed, true, memory_order_release);
 	return f;
@@ -209,15 +210,15 @@ static void batch_done(struct pn_append *a)
 				      a->write_res);
 	int synced = pn_fault_result(
 		is_segment ? "spool.segment.fdatasync" : "spool.journal.fdatasync", 0);
-	int result = written < 0 ? written : (uint64_t)written < a->batch_len ? -EIO : synced;
+	int result = written < 0 ? written : (uint64_t)written < a->batch.len ? -EIO : synced;
 
 	if (result < 0) {
 		batch_failed(a, result);
 	} else {
 		struct pn_spool_file *f = a->current;
-		a->end += a->batch_len;
+		a->end += a->batch.len;
 		a->batches++;
-		a->bytes += a->batch_len;
+		a->bytes += a->batch.len;
 		if (a->end > a->size_bytes / 2)
 			request_file(a);
 		pn_file_ref(f);
@@ -236,79 +237,49 @@ static void on_written(struct pn_loop *loop, struct pn_op *op, int res)
 	batch_done(a);
 }
 
-static unsigned iov_count(const struct pn_append_item *item)
-{
-	unsigned count = 3;
-	for (const struct pn_block *b = item->blocks; b; b = b->next)
-		count++;
-	return count;
-}
-
-static void add_iov(struct iovec *iov, unsigned *count, const void *data, size_t len)
-{
-	if (len == 0)
-		return;
-	/* writev does not change what it reads */
-	iov[*count] = (struct iovec){ .iov_base = (void *)(uintptr_t)data, .iov_len = len };
-	(*count)++;
-}
-
-/* Places an item into the batch at the current end. */
-static void place(struct pn_append *a, struct pn_append_item *item, unsigned *count)
-{
-	item->head.offset = a->end + a->batch_len;
-	item->head.synced_until = a->end;
-	pn_rec_head_encode(item->head_octets, &item->head, a->current->id);
-	add_iov(a->iov, count, item->head_octets, PN_REC_HEAD_SIZE);
-	for (struct pn_block *b = item->blocks; b; b = b->next)
-		add_iov(a->iov, count, b->data, b->len);
-	add_iov(a->iov, count, item->content.ptr, item->content.len);
-	add_iov(a->iov, count, item->commit.ptr, item->commit.len);
-	a->batch_len += pn_append_item_size(item);
-}
-
 /* One request for both: an fdatasync linked behind the write is handed to a kernel thread of its own only when the
  * loop has heard of the write. */
-static void write_batch(struct pn_append *a, unsigned iov_count)
+static void write_batch(struct pn_append *a)
 {
+	int fd = a->current->direct_fd >= 0 ? a->current->direct_fd : a->current->fd;
 	a->ops_pending = 1;
 #ifdef PN_NOSYNC
-	pn_loop_writev(a->loop, &a->write_op, on_written, a->current->fd, a->iov, iov_count, a->end,
-		       false);
+	pn_loop_writev(a->loop, &a->write_op, on_written, fd, a->batch.iov, a->batch.iov_count,
+		       a->end, false);
 #else
-	pn_loop_writev_durable(a->loop, &a->write_op, on_written, a->current->fd, a->iov, iov_count,
-			       a->end);
+	pn_loop_writev_durable(a->loop, &a->write_op, on_written, fd, a->batch.iov,
+			       a->batch.iov_count, a->end);
 #endif
 }
 
 void pn_append_kick(struct pn_append *a)
 {
-	unsigned count = 0;
-
 	if (a->ops_pending > 0 || pn_list_is_empty(&a->waiting) || !ensure_file(a))
 		return;
-	a->batch_len = 0;
+	pn_batch_reset(&a->batch);
 	while (!pn_list_is_empty(&a->waiting)) {
 		struct pn_append_item *item =
 			pn_container_of(a->waiting.next, struct pn_append_item, node);
 		uint64_t size = pn_append_item_size(item);
 		/* The first one always fits (ensure_file); a batch ends where the file, the vector or a
 		 * sensible write ends. */
-		if (count > 0 && (a->end + a->batch_len + size > file_limit(a) ||
-				  count + iov_count(item) > PN_APPEND_IOV_MAX ||
-				  a->batch_len + size > PN_APPEND_BATCH_MAX_BYTES))
+		if (a->batch.len > 0 &&
+		    (a->end + a->batch.len + PN_DIRECT_ALIGN + size > file_limit(a) ||
+		     !pn_batch_has_room(&a->batch, item)))
 			break;
 		pn_list_remove(&item->node);
 		pn_list_push_back(&a->flying, &item->node);
 		a->waiting_bytes -= size;
-		place(a, item, &count);
+		pn_batch_add(&a->batch, item, a->current->id, a->end);
 	}
-	write_batch(a, count);
+	pn_batch_finish(&a->batch);
+	write_batch(a);
 }
 
 void pn_append_add(struct pn_append *a, struct pn_append_item *item)
 {
-	PN_ASSERT(iov_count(item) <= PN_APPEND_IOV_MAX);
+	PN_ASSERT(a->kind != PN_FILE_SEGMENT ||
+		  item->is_whole == pn_append_wants_whole(pn_append_item_size(item)));
 	pn_list_push_back(&a->waiting, &item->node);
 	a->waiting_bytes += pn_append_item_size(item);
 }
@@ -327,8 +298,7 @@ int pn_append_init(struct pn_append *a, struct pn_spool *spool, struct pn_loop *
 	a->create_job.run = create_run;
 	a->create_job.loop = loop;
 	a->create_job.done.fn = create_done;
-	a->iov = calloc(PN_APPEND_IOV_MAX, sizeof(*a->iov));
-	if (!a->iov)
+	if (pn_batch_init(&a->batch, kind) < 0)
 		return -ENOMEM;
 	int err = pn_file_create(spool, kind, size_bytes, &a->current);
 	if (err == -ENOSPC || err == -EDQUOT) {
@@ -340,8 +310,7 @@ int pn_append_init(struct pn_append *a, struct pn_spool *spool, struct pn_loop *
 		return 0;
 	}
 	if (err < 0) {
-		free(a->iov);
-		a->iov = NULL;
+		pn_batch_deinit(&a->batch);
 		return err;
 	}
 	a->end = PN_FILE_HEADER_SIZE;
@@ -354,6 +323,7 @@ static void close_file(struct pn_append *a, struct pn_spool_file *f, uint64_t en
 {
 	if (!f)
 		return;
+	pn_file_written(f);
 	if (end > PN_FILE_HEADER_SIZE && end < f->size_bytes && ftruncate(f->fd, (off_t)end) == 0) {
 		atomic_fetch_sub_explicit(&a->spool->disk_bytes, f->size_bytes - end,
 					  memory_order_relaxed);
@@ -366,15 +336,14 @@ static void close_file(struct pn_append *a, struct pn_spool_file *f, uint64_t en
 
 void pn_append_deinit(struct pn_append *a)
 {
-	if (!a->iov)
+	if (!a->batch.iov)
 		return;
 	PN_ASSERT(!pn_append_is_busy(a));
 	a->is_closing = true;
 	pn_loop_timer_cancel(a->loop, &a->retry_timer);
 	close_file(a, a->current, a->end);
 	close_file(a, a->next, PN_FILE_HEADER_SIZE);
-	free(a->iov);
-	a->iov = NULL;
+	pn_batch_deinit(&a->batch);
 }
 
 bool pn_append_is_busy(const struct pn_append *a)

@@ -8,11 +8,9 @@
 #ifndef PN_SPOOL_APPEND_H
 #define PN_SPOOL_APPEND_H
 
+#include "spool/batch.h"
 #include "spool/blob.h"
 #include "spool/internal.h"
-
-#define PN_APPEND_IOV_MAX         1024u
-#define PN_APPEND_BATCH_MAX_BYTES (8u << 20)
 
 struct pn_append;
 struct pn_append_item;
@@ -23,13 +21,19 @@ typedef void (*pn_append_fn)(struct pn_append_item *item, int result);
 struct pn_append_item {
 	struct pn_list node;
 	struct pn_rec_head head; /* set by the owner: kind, generation, lengths and CRCs */
-	struct pn_block *blocks; /* content in blocks, or */
-	struct pn_slice content; /* in one piece */
-	struct pn_slice commit;
+	struct pn_block *blocks; /* the content */
+	bool is_whole;           /* with room for the head, and the commit part: pn_blob_seal */
+	struct pn_slice commit;  /* unless is_whole */
 	pn_append_fn fn;
 	struct pn_spool_file *file; /* result; the reference is the engine's, valid during fn */
 	uint8_t head_octets[PN_REC_HEAD_SIZE];
 };
+
+/* Whether a record of that size is written from its blocks: then it must be whole, and padded to PN_DIRECT_ALIGN. */
+static inline bool pn_append_wants_whole(uint64_t size_bytes)
+{
+	return size_bytes > PN_STAGED_MAX_BYTES;
+}
 
 static inline uint64_t pn_append_item_size(const struct pn_append_item *item)
 {
@@ -51,8 +55,7 @@ struct pn_append {
 	struct pn_op write_op;
 	unsigned ops_pending;
 	int write_res;
-	uint64_t batch_len;
-	struct iovec *iov;
+	struct pn_batch batch;
 	/* making files */
 	struct pn_job create_job;
 	bool is_creating;

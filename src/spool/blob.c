@@ -2,6 +2,7 @@
 /* blob.c - see blob.h. */
 #include "spool/blob.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,17 +52,21 @@ bool pn_budget_is_over(struct pn_spool *spool, enum pn_budget budget)
 
 struct pn_block *pn_block_new(struct pn_spool *spool, enum pn_budget budget, uint32_t size_bytes)
 {
-	PN_ASSERT(size_bytes > sizeof(struct pn_block));
+	PN_ASSERT(size_bytes > 0 && size_bytes % PN_DIRECT_ALIGN == 0);
 	if (!pn_budget_take(spool, budget, size_bytes))
 		return NULL;
-	struct pn_block *b = malloc(size_bytes);
-	if (!b) {
+	struct pn_block *b = malloc(sizeof(*b));
+	void *octets = NULL;
+	if (b && size_bytes == PN_POOL_BLOCK_BYTES)
+		octets = pn_pool_take(&spool->pool);
+	else if (b && posix_memalign(&octets, PN_DIRECT_ALIGN, size_bytes) != 0)
+		octets = NULL;
+	if (!octets) {
 		pn_budget_give(spool, size_bytes);
+		free(b);
 		return NULL;
 	}
-	b->next = NULL;
-	b->len = 0;
-	b->cap = size_bytes - (uint32_t)sizeof(*b);
+	*b = (struct pn_block){ .octets = octets, .cap = size_bytes };
 	return b;
 }
 
@@ -69,7 +74,11 @@ void pn_block_free(struct pn_spool *spool, struct pn_block *b)
 {
 	if (!b)
 		return;
-	pn_budget_give(spool, b->cap + sizeof(*b));
+	pn_budget_give(spool, b->cap);
+	if (b->cap == PN_POOL_BLOCK_BYTES)
+		pn_pool_give(&spool->pool, b->octets);
+	else
+		free(b->octets);
 	free(b);
 }
 
@@ -113,36 +122,62 @@ void pn_blob_unref(struct pn_spool_blob *b)
 /* Small first, so that a short message costs little. */
 static uint32_t next_block_size(const struct pn_spool_blob *b, size_t wanted)
 {
-	if (!b->first && wanted <= PN_BLOCK_SMALL_BYTES - sizeof(struct pn_block))
+	if (!b->first && wanted <= PN_BLOCK_SMALL_BYTES - PN_REC_HEAD_SIZE)
 		return PN_BLOCK_SMALL_BYTES;
-	if (!b->first && wanted <= PN_BLOCK_USUAL_BYTES - sizeof(struct pn_block))
+	if (!b->first && wanted <= PN_BLOCK_USUAL_BYTES - PN_REC_HEAD_SIZE)
 		return PN_BLOCK_USUAL_BYTES;
-	/* Of the largest inline messages few blocks must do: a batch has PN_APPEND_IOV_MAX pieces. */
+	/* Of the largest inline messages few blocks must do: a batch has PN_BATCH_IOV_MAX pieces. */
 	return b->size_bytes < PN_BLOCK_LARGE_UNTIL_BYTES ? PN_BLOCK_LARGE_BYTES : PN_BLOCK_STREAM_BYTES;
+}
+
+static bool add_block(struct pn_spool_blob *b, enum pn_budget budget, uint32_t size_bytes)
+{
+	struct pn_block *block = pn_block_new(b->spool, budget, size_bytes);
+	if (!block)
+		return false;
+	if (b->last) {
+		b->last->next = block;
+	} else {
+		b->first = block;
+		block->begin = block->end = PN_REC_HEAD_SIZE;
+	}
+	b->last = block;
+	return true;
 }
 
 size_t pn_blob_append(struct pn_spool_blob *b, struct pn_slice content, uint64_t inline_max)
 {
 	size_t taken = 0;
 	while (content.len > 0 && b->size_bytes < inline_max) {
-		if (!b->last || b->last->len == b->last->cap) {
-			struct pn_block *block = pn_block_new(b->spool, PN_BUDGET_INLINE,
-							      next_block_size(b, content.len));
-			if (!block)
-				break;
-			if (b->last)
-				b->last->next = block;
-			else
-				b->first = block;
-			b->last = block;
-		}
-		size_t n = pn_min_size(content.len, b->last->cap - b->last->len);
+		if ((!b->last || b->last->end == b->last->cap) &&
+		    !add_block(b, PN_BUDGET_INLINE, next_block_size(b, content.len)))
+			break;
+		size_t n = pn_min_size(content.len, b->last->cap - b->last->end);
 		n = pn_min_size(n, (size_t)(inline_max - b->size_bytes));
-		memcpy(b->last->data + b->last->len, content.ptr, n);
-		b->last->len += (uint32_t)n;
+		memcpy(b->last->octets + b->last->end, content.ptr, n);
+		b->last->end += (uint32_t)n;
 		b->size_bytes += n;
 		taken += n;
 		pn_slice_advance(&content, n);
 	}
 	return taken;
+}
+
+int pn_blob_seal(struct pn_spool_blob *b, struct pn_slice commit)
+{
+	uint32_t at = b->last ? b->last->end : 0;
+	while (commit.len > 0) {
+		if (!b->last || at == b->last->cap) {
+			uint32_t size = commit.len <= PN_BLOCK_SMALL_BYTES ? PN_BLOCK_SMALL_BYTES :
+									    PN_BLOCK_STREAM_BYTES;
+			if (!add_block(b, PN_BUDGET_STREAM, size))
+				return -ENOBUFS;
+			at = b->last->end;
+		}
+		size_t n = pn_min_size(commit.len, b->last->cap - at);
+		memcpy(b->last->octets + at, commit.ptr, n);
+		at += (uint32_t)n;
+		pn_slice_advance(&commit, n);
+	}
+	return 0;
 }

@@ -14,6 +14,8 @@
 #include <postern/base/buf.h>
 #include <postern/spool/spool.h>
 
+#include "spool/pool.h"
+
 /*
  * The largest is the largest size that jemalloc keeps in slabs and hands from thread to thread. Beyond it (16 KiB) each
  * block comes as pages of its own, often cold or given back to the kernel meanwhile: half a page fault for every
@@ -21,16 +23,26 @@
  */
 #define PN_BLOCK_SMALL_BYTES  4096u
 #define PN_BLOCK_USUAL_BYTES  8192u
-#define PN_BLOCK_LARGE_BYTES  14336u
-#define PN_BLOCK_STREAM_BYTES 65536u
-#define PN_BLOCK_LARGE_UNTIL_BYTES (256u << 10)
+#define PN_BLOCK_LARGE_BYTES  12288u
+#define PN_BLOCK_STREAM_BYTES PN_POOL_BLOCK_BYTES
+#define PN_BLOCK_LARGE_UNTIL_BYTES (16u << 10)
 
+/*
+ * The blocks of a blob can become its record in a segment, octet for octet, so that a large one is written from where
+ * it lies: room for the head in front of the first one's content, each filled up before the next, the commit part
+ * behind the content (pn_blob_seal). Memory and sizes suit O_DIRECT.
+ */
 struct pn_block {
 	struct pn_block *next;
-	uint32_t len;
+	uint8_t *octets;
 	uint32_t cap;
-	uint8_t data[];
+	uint32_t begin, end; /* content lies in octets[begin, end) */
 };
+
+static inline uint32_t pn_block_len(const struct pn_block *b)
+{
+	return b->end - b->begin;
+}
 
 /* For what memory is taken: each may use a share of memory_max_bytes (README.md "Memory"). */
 enum pn_budget { PN_BUDGET_CACHE, PN_BUDGET_INLINE, PN_BUDGET_STREAM, PN_BUDGET_COUNT };
@@ -42,7 +54,7 @@ void pn_budget_give(struct pn_spool *spool, uint64_t bytes);
 /* Whether as much as that budget may have is in use already. */
 bool pn_budget_is_over(struct pn_spool *spool, enum pn_budget budget);
 
-/* size_bytes counts the struct. NULL: over budget or out of memory. */
+/* An empty block; size_bytes is a multiple of PN_DIRECT_ALIGN. NULL: over budget or out of memory. */
 struct pn_block *pn_block_new(struct pn_spool *spool, enum pn_budget budget, uint32_t size_bytes);
 void pn_block_free(struct pn_spool *spool, struct pn_block *b);
 void pn_blocks_free(struct pn_spool *spool, struct pn_block *first);
@@ -62,5 +74,7 @@ void pn_blob_ref(struct pn_spool_blob *b);
 void pn_blob_unref(struct pn_spool_blob *b);
 /* Appends content as far as the budget for inline messages goes; returns how much was taken. */
 size_t pn_blob_append(struct pn_spool_blob *b, struct pn_slice content, uint64_t inline_max);
+/* Puts a copy of the commit part behind the content: now the blocks want only the head. 0 or -ENOBUFS. */
+int pn_blob_seal(struct pn_spool_blob *b, struct pn_slice commit) PN_MUST_CHECK;
 
 #endif

@@ -72,6 +72,7 @@ struct pn_spool_file *pn_file_new(struct pn_spool *spool, enum pn_file_kind kind
 	f->kind = kind;
 	f->id = id;
 	f->fd = fd;
+	f->direct_fd = -1;
 	f->size_bytes = size_bytes;
 	atomic_init(&f->refs, 1);
 	pn_mpsc_init(&f->held_files);
@@ -96,6 +97,7 @@ void pn_file_free(struct pn_spool_file *f)
 	pthread_mutex_lock(&f->spool->files_lock);
 	pn_list_remove(&f->node);
 	pthread_mutex_unlock(&f->spool->files_lock);
+	pn_file_written(f);
 	if (f->fd >= 0)
 		close(f->fd);
 	free((void *)f->held_journals);
@@ -187,6 +189,12 @@ static int create_once(struct pn_spool *spool, enum pn_file_kind kind, uint64_t 
 		pn_file_free(f);
 		return err;
 	}
+	if (kind == PN_FILE_SEGMENT && spool->is_direct) {
+		/* Without one it is written by way of the page cache. */
+		int direct_fd = pn_io_open("spool.segment.open_direct", dir_fd, name,
+					   O_WRONLY | O_DIRECT);
+		f->direct_fd = direct_fd < 0 ? -1 : direct_fd;
+	}
 	*ret = f;
 	return 0;
 }
@@ -202,6 +210,13 @@ int pn_file_create(struct pn_spool *spool, enum pn_file_kind kind, uint64_t size
 	if (kind == PN_FILE_JOURNAL && (err == -ENOSPC || err == -EDQUOT) && pn_reserve_spend(spool))
 		err = create_once(spool, kind, size_bytes, ret);
 	return err;
+}
+
+void pn_file_written(struct pn_spool_file *f)
+{
+	if (f->direct_fd >= 0)
+		close(f->direct_fd);
+	f->direct_fd = -1;
 }
 
 /* ---- references and holds ---- */

@@ -21,6 +21,7 @@
 #include <postern/spool/spool.h>
 
 #include "spool/layout.h"
+#include "spool/pool.h"
 
 /* Journal files that may exist at once; the journal in use grows on when there is no free slot. */
 #define PN_JOURNAL_SLOTS_MIN      1024u
@@ -96,6 +97,7 @@ struct pn_spool_file {
 	enum pn_file_kind kind;
 	uint64_t id;
 	int fd;              /* -1 for the one that stands for all large messages */
+	int direct_fd;       /* of a segment while it is written with O_DIRECT, else -1 */
 	uint32_t slot;       /* of a journal file */
 	uint64_t size_bytes; /* on disk, for statistics and for the live share */
 	/* README.md "Who owns what"; the one who takes the last reference away removes the file. */
@@ -117,6 +119,8 @@ void pn_file_free(struct pn_spool_file *f);
 /* Creates segment or journal on disk, durable with its directory entry. Blocking. 0 or -errno. */
 int pn_file_create(struct pn_spool *spool, enum pn_file_kind kind, uint64_t size_bytes,
 		   struct pn_spool_file **ret) PN_MUST_CHECK;
+/* Nobody writes to it any more: closes what only a writer needs. The writer's thread. */
+void pn_file_written(struct pn_spool_file *f);
 void pn_file_ref(struct pn_spool_file *f);
 void pn_file_unref(struct pn_spool_file *f);
 /* Segment `f` holds journal file `journal` from now on (idempotent). The caller has a reference of both. */
@@ -162,6 +166,9 @@ void pn_spool_refresh_space(struct pn_spool *spool);
 
 /* Outcomes are small beside messages. */
 uint64_t pn_journal_size(const struct pn_spool *spool);
+
+/* direct.c: whether segments can be written with O_DIRECT here; sets is_direct. At open. */
+void pn_direct_probe(struct pn_spool *spool);
 
 /* reserve.c. Any thread, blocking. fill: 0 when it is there. spend: gives it up; whether there was one. */
 int pn_reserve_fill(struct pn_spool *spool);
@@ -222,6 +229,9 @@ struct pn_spool {
 	struct pn_helper helper;
 	struct pn_void_slots void_slots;
 	struct pn_spool_file large; /* `file` of every entry with a file of its own */
+
+	bool is_direct; /* segments are written with O_DIRECT */
+	struct pn_pool pool;
 
 	pthread_mutex_t reserve_lock;
 	_Atomic bool has_reserve; /* without it nothing is admitted, see reserve.c */

@@ -282,10 +282,10 @@ void pn_journal_record(struct pn_journal *j, const struct pn_outcome *o, pn_jour
 			fn(ctx, -ENOMEM);
 		return;
 	}
-	/* Its next reader is far away: back to the disk's copy. */
+	/* Nobody reads it any more, or not for long: the disk has it. */
+	pn_blob_unref(o->entry->blob);
+	o->entry->blob = NULL;
 	if (!o->is_final) {
-		pn_blob_unref(o->entry->blob);
-		o->entry->blob = NULL;
 		o->entry->attempts = o->attempts;
 		o->entry->flags = o->flags;
 		o->entry->next_attempt_wall_ms = o->next_attempt_wall_ms;

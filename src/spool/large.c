@@ -268,7 +268,7 @@ static void on_blocks(struct pn_loop *loop, struct pn_op *op, int res)
 static bool is_block_due(const struct pn_large *l)
 {
 	return l->first &&
-	       (l->first != l->last || l->first->len == l->first->cap || l->is_commit_wanted);
+	       (l->first != l->last || l->first->end == l->first->cap || l->is_commit_wanted);
 }
 
 static bool is_batch_due(const struct pn_large *l)
@@ -294,8 +294,9 @@ static void submit_blocks(struct pn_large *l)
 		b->next = NULL;
 		*end = b;
 		end = &b->next;
-		l->iov[count++] = (struct iovec){ .iov_base = b->data, .iov_len = b->len };
-		l->flying_bytes += b->len;
+		l->iov[count++] = (struct iovec){ .iov_base = b->octets + b->begin,
+						.iov_len = pn_block_len(b) };
+		l->flying_bytes += pn_block_len(b);
 	}
 	l->ops_pending++;
 	pn_loop_writev(l->w->loop, &l->op, on_blocks, l->fd, l->iov, count, l->write_offset, false);
@@ -341,7 +342,7 @@ static void add_block(struct pn_large *l, struct pn_block *b)
 	else
 		l->first = b;
 	l->last = b;
-	l->pending_bytes += b->len;
+	l->pending_bytes += pn_block_len(b);
 }
 
 static struct pn_block *header_block(struct pn_large *l)
@@ -350,10 +351,10 @@ static struct pn_block *header_block(struct pn_large *l)
 				    .id = l->id,
 				    .created_wall_ms = pn_clock_wall_ms() };
 	struct pn_block *b = pn_block_new(l->w->spool, PN_BUDGET_STREAM,
-					  PN_FILE_HEADER_SIZE + sizeof(struct pn_block));
+					  PN_FILE_HEADER_SIZE);
 	if (b) {
-		pn_file_header_encode(b->data, &h);
-		b->len = PN_FILE_HEADER_SIZE;
+		pn_file_header_encode(b->octets, &h);
+		b->end = PN_FILE_HEADER_SIZE;
 	}
 	return b;
 }
@@ -403,7 +404,7 @@ static struct pn_block *stream_block(struct pn_large *l)
 int pn_large_write(struct pn_large *l, struct pn_slice content)
 {
 	while (l->error == 0 && content.len > 0) {
-		if (!l->last || l->last->len == l->last->cap) {
+		if (!l->last || l->last->end == l->last->cap) {
 			struct pn_block *b = stream_block(l);
 			if (!b) {
 				l->error = -ENOBUFS;
@@ -411,9 +412,9 @@ int pn_large_write(struct pn_large *l, struct pn_slice content)
 			}
 			add_block(l, b);
 		}
-		size_t n = pn_min_size(content.len, l->last->cap - l->last->len);
-		memcpy(l->last->data + l->last->len, content.ptr, n);
-		l->last->len += (uint32_t)n;
+		size_t n = pn_min_size(content.len, l->last->cap - l->last->end);
+		memcpy(l->last->octets + l->last->end, content.ptr, n);
+		l->last->end += (uint32_t)n;
 		l->pending_bytes += n;
 		pn_slice_advance(&content, n);
 	}

@@ -11,6 +11,9 @@
 #define PN_FILE_VERSION     1u
 #define PN_REC_HEAD_SIZE    64u
 #define PN_REC_ALIGN        16u
+/* What O_DIRECT wants of memory, offsets and lengths; ext4 goes a slow way when one of them is no multiple of its
+ * block. */
+#define PN_DIRECT_ALIGN 4096u
 /* Of one commit record: an envelope with its recipients. */
 #define PN_COMMIT_MAX_BYTES (16u << 20)
 

@@ -19,7 +19,7 @@ struct pn_move {
 	struct pn_op op;
 	struct pn_task fail_task;
 	int error;
-	uint8_t *octets;
+	struct pn_block *block; /* the record, alone in it */
 	size_t len, done;
 	struct pn_append_item item;
 	struct pn_file_hold *hold;
@@ -43,9 +43,7 @@ static void move_end(struct pn_move *m, int result)
 	struct pn_spool_entry *e = m->entry;
 	pn_spool_move_fn fn = m->fn;
 	void *ctx = m->ctx;
-	if (m->octets)
-		pn_budget_give(w->spool, m->len);
-	free(m->octets);
+	pn_block_free(w->spool, m->block);
 	pn_file_hold_free(m->hold);
 	free(m);
 	w->moves--;
@@ -60,11 +58,13 @@ static void on_appended(struct pn_append_item *item, int result)
 	struct pn_spool_file *old = e->file;
 
 	if (result == 0) {
-		uint64_t bytes = pn_entry_disk_bytes(e);
 		pn_file_hold_file(old, item->file, m->hold);
 		pn_file_ref(item->file);
-		atomic_fetch_add_explicit(&item->file->live_bytes, bytes, memory_order_relaxed);
-		atomic_fetch_sub_explicit(&old->live_bytes, bytes, memory_order_relaxed);
+		atomic_fetch_sub_explicit(&old->live_bytes, pn_entry_disk_bytes(e),
+					  memory_order_relaxed);
+		e->commit_len = item->head.commit_len;
+		atomic_fetch_add_explicit(&item->file->live_bytes, pn_entry_disk_bytes(e),
+					  memory_order_relaxed);
 		e->file = item->file;
 		e->offset = item->head.offset;
 		e->generation = item->head.generation;
@@ -79,22 +79,40 @@ static void on_appended(struct pn_append_item *item, int result)
 	move_end(m, result);
 }
 
+/* A record of an earlier version: padded anew, with zeros as it is padded already. */
+static void pad(const struct pn_move *m, struct pn_rec_head *head)
+{
+	uint8_t *commit = m->block->octets + PN_REC_HEAD_SIZE + head->content_len;
+	uint32_t rest = (uint32_t)(m->len % PN_DIRECT_ALIGN);
+
+	if (rest == 0)
+		return;
+	memset(commit + head->commit_len, 0, PN_DIRECT_ALIGN - rest);
+	head->commit_len += PN_DIRECT_ALIGN - rest;
+	head->commit_crc = pn_crc32c(0, commit, head->commit_len);
+}
+
 static void record_read(struct pn_move *m)
 {
 	const struct pn_spool_entry *e = m->entry;
-	const uint8_t *content = m->octets + PN_REC_HEAD_SIZE;
+	const uint8_t *content = m->block->octets + PN_REC_HEAD_SIZE;
 	struct pn_rec_head head;
 
-	if (!pn_rec_head_decode(m->octets, e->file->id, e->offset, &head) ||
+	if (!pn_rec_head_decode(m->block->octets, e->file->id, e->offset, &head) ||
 	    head.content_len != e->size_bytes || head.commit_len != e->commit_len ||
 	    pn_crc32c(0, content, (size_t)head.content_len) != head.content_crc ||
 	    pn_crc32c(0, content + head.content_len, head.commit_len) != head.commit_crc) {
 		move_end(m, -EBADMSG);
 		return;
 	}
+	m->item.is_whole = pn_append_wants_whole(m->len);
+	if (m->item.is_whole)
+		pad(m, &head);
 	head.generation++;
+	m->block->begin = PN_REC_HEAD_SIZE;
+	m->block->end = PN_REC_HEAD_SIZE + (uint32_t)head.content_len;
 	m->item.head = head;
-	m->item.content = pn_slice(content, (size_t)head.content_len);
+	m->item.blocks = m->block;
 	m->item.commit = pn_slice(content + head.content_len, head.commit_len);
 	m->item.fn = on_appended;
 	pn_append_add(&m->w->append, &m->item);
@@ -112,7 +130,7 @@ static void on_read(struct pn_loop *loop, struct pn_op *op, int res)
 	if (m->done == m->len)
 		record_read(m);
 	else
-		pn_loop_read(loop, &m->op, on_read, m->entry->file->fd, m->octets + m->done,
+		pn_loop_read(loop, &m->op, on_read, m->entry->file->fd, m->block->octets + m->done,
 			     (uint32_t)(m->len - m->done), m->entry->offset + m->done);
 }
 
@@ -145,15 +163,12 @@ void pn_spool_entry_move(struct pn_spool_writer *w, struct pn_spool_entry *entry
 		m->error = -E2BIG; /* the setting was larger when it came */
 	else if (!(m->hold = pn_file_hold_new()))
 		m->error = -ENOMEM;
-	else if (!pn_budget_take(w->spool, PN_BUDGET_STREAM, m->len))
+	else if (!(m->block = pn_block_new(w->spool, PN_BUDGET_STREAM,
+					  (uint32_t)(m->len + (0 - m->len) % PN_DIRECT_ALIGN))))
 		m->error = -ENOBUFS;
-	else if (!(m->octets = malloc(m->len))) {
-		pn_budget_give(w->spool, m->len);
-		m->error = -ENOMEM;
-	}
 	if (m->error < 0)
 		pn_loop_defer(w->loop, &m->fail_task);
 	else
-		pn_loop_read(w->loop, &m->op, on_read, entry->file->fd, m->octets, (uint32_t)m->len,
+		pn_loop_read(w->loop, &m->op, on_read, entry->file->fd, m->block->octets, (uint32_t)m->len,
 			     entry->offset);
 }

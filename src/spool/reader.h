@@ -54,6 +54,7 @@ struct pn_spool_reader {
 	bool is_inserted;             /* its text has been given */
 	const struct pn_block *block; /* of the blob, with pos in or behind it */
 	uint64_t block_start;
+	bool is_piece_of_blob; /* the last one given */
 	uint8_t *stream; /* of a large message */
 	uint64_t stream_start;
 	uint32_t stream_len, stream_want;

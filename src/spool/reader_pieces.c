@@ -65,11 +65,30 @@ void pn_reader_set_aside(struct pn_spool_reader *r)
 
 /* ---- pieces ---- */
 
-static void give(struct pn_spool_reader *r, int result, struct pn_slice piece)
+static void give_piece(struct pn_spool_reader *r, int result, struct pn_slice piece, bool is_of_blob)
 {
 	pn_spool_piece_fn fn = r->piece_fn;
 	r->is_busy = false;
+	r->is_piece_of_blob = is_of_blob;
 	fn(r->ctx, result, piece);
+}
+
+static void give(struct pn_spool_reader *r, int result, struct pn_slice piece)
+{
+	give_piece(r, result, piece, false);
+}
+
+struct pn_spool_blob *pn_spool_reader_hold_piece(const struct pn_spool_reader *r)
+{
+	if (!r->is_piece_of_blob)
+		return NULL;
+	pn_blob_ref(r->blob);
+	return r->blob;
+}
+
+void pn_spool_blob_release(struct pn_spool_blob *blob)
+{
+	pn_blob_unref(blob);
 }
 
 /* The stored content from pos up to `limit`, as much as lies in one place of memory. */
@@ -78,12 +97,13 @@ static struct pn_slice content_at(struct pn_spool_reader *r, uint64_t limit)
 	size_t want = (size_t)pn_min_size(limit - r->pos, PN_STREAM_BYTES);
 	if (r->source == PN_READER_RECORD)
 		return pn_slice(r->octets + PN_REC_HEAD_SIZE + r->pos, want);
-	while (r->pos >= r->block_start + r->block->len) {
-		r->block_start += r->block->len;
+	while (r->pos >= r->block_start + pn_block_len(r->block)) {
+		r->block_start += pn_block_len(r->block);
 		r->block = r->block->next;
 	}
 	size_t skip = (size_t)(r->pos - r->block_start);
-	return pn_slice(r->block->data + skip, pn_min_size(want, r->block->len - skip));
+	return pn_slice(r->block->octets + r->block->begin + skip,
+			pn_min_size(want, pn_block_len(r->block) - skip));
 }
 
 static void next_step(struct pn_spool_reader *r);
@@ -196,7 +216,7 @@ static void next_step(struct pn_spool_reader *r)
 		piece = content_at(r, limit);
 	}
 	r->pos += piece.len;
-	give(r, (int)piece.len, piece);
+	give_piece(r, (int)piece.len, piece, r->source == PN_READER_BLOB);
 }
 
 void pn_spool_reader_rewind(struct pn_spool_reader *r, bool as_stored)

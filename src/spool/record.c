@@ -132,6 +132,13 @@ int pn_commit_encode(struct pn_buf *out, uint64_t content_len, const struct pn_e
 	return o.err;
 }
 
+int pn_commit_pad(struct pn_buf *out, uint64_t content_len, uint32_t align)
+{
+	struct pn_tlv_out o = { .buf = out };
+	pn_tlv_pad(&o, pn_rec_size(content_len, 0), align);
+	return o.err;
+}
+
 /* ---- decoding ---- */
 
 static int decode_recipient(struct pn_slice in, struct pn_arena *a, struct pn_envelope *e)

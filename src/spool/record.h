@@ -34,6 +34,8 @@ struct pn_commit {
 int pn_commit_encode(struct pn_buf *out, uint64_t content_len, const struct pn_envelope *envelope,
 		     const struct pn_content_facts *facts, const struct pn_edit_list *edits,
 		     const struct pn_commit_proof *proof) PN_MUST_CHECK;
+/* Pads a commit part that pn_commit_encode has made still further. Errors as there. */
+int pn_commit_pad(struct pn_buf *out, uint64_t content_len, uint32_t align) PN_MUST_CHECK;
 /* One recipient of a proof: 0, -ENOBUFS or -ENOMEM. */
 int pn_proof_rcpt_put(struct pn_buf *out, uint32_t index, uint8_t state) PN_MUST_CHECK;
 /* Takes one off *rcpts. False: there is none left. */

@@ -112,6 +112,7 @@ static void free_all(struct pn_spool *s)
 	pn_void_slots_close(s);
 	pthread_mutex_destroy(&s->files_lock);
 	pthread_mutex_destroy(&s->reserve_lock);
+	pn_pool_deinit(&s->pool);
 	free((void *)s->journals);
 	free(s->path);
 	free(s);
@@ -131,6 +132,7 @@ static struct pn_spool *spool_alloc(const struct pn_spool_settings *settings)
 	pn_list_init(&s->files);
 	pthread_mutex_init(&s->files_lock, NULL);
 	pthread_mutex_init(&s->reserve_lock, NULL);
+	pn_pool_init(&s->pool, settings->memory_max_bytes / 4);
 	s->large.spool = s;
 	s->large.kind = PN_FILE_LARGE;
 	s->large.fd = -1;
@@ -174,6 +176,7 @@ int pn_spool_open(const struct pn_spool_settings *settings, struct pn_spool **re
 		free_all(s);
 		return res;
 	}
+	pn_direct_probe(s);
 	pn_spool_refresh_space(s);
 	/* Not on a full disk: then it serves what is there and takes nothing. */
 	(void)pn_reserve_fill(s);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "spool/layout.h"
 #include "spool/octets.h"
 
 static void put(struct pn_tlv_out *o, const void *data, size_t len)
@@ -77,7 +78,7 @@ void pn_tlv_end(struct pn_tlv_out *o, size_t begin)
 
 void pn_tlv_pad(struct pn_tlv_out *o, uint64_t before, uint32_t align)
 {
-	static const uint8_t zeros[64];
+	static const uint8_t zeros[PN_DIRECT_ALIGN];
 	PN_ASSERT(align > 0 && align <= sizeof(zeros));
 	size_t rest = (size_t)((before + pn_buf_len(o->buf)) % align);
 	if (rest != 0)

@@ -229,6 +229,9 @@ static int prepare(struct pn_spool_txn *t, const struct pn_envelope *envelope,
 	t->proof.rcpts = pn_buf_slice(&t->proof_rcpts);
 	int err = pn_commit_encode(&blob->commit, t->size_bytes, envelope, facts, edits,
 				   t->has_proof ? &t->proof : NULL);
+	bool is_whole = !t->large && pn_append_wants_whole(pn_rec_size(t->size_bytes, pn_buf_len(&blob->commit)));
+	if (err == 0 && is_whole)
+		err = pn_commit_pad(&blob->commit, t->size_bytes, PN_DIRECT_ALIGN);
 	if (err < 0)
 		return err;
 	blob->commit_counted = blob->commit.cap;
@@ -248,7 +251,7 @@ static int prepare(struct pn_spool_txn *t, const struct pn_envelope *envelope,
 	uint64_t room = (t->w->spool->settings.segment_size_bytes - PN_FILE_HEADER_SIZE) / 2;
 	if (!t->large && pn_rec_size(head->content_len, head->commit_len) > room)
 		return spill(t);
-	return 0;
+	return !t->large && is_whole ? pn_blob_seal(blob, commit) : 0;
 }
 
 void pn_spool_txn_commit(struct pn_spool_txn *t, const struct pn_envelope *envelope,
@@ -272,6 +275,7 @@ void pn_spool_txn_commit(struct pn_spool_txn *t, const struct pn_envelope *envel
 	} else {
 		t->item.head = head;
 		t->item.blocks = t->blob->first;
+		t->item.is_whole = pn_append_wants_whole(pn_append_item_size(&t->item));
 		t->item.commit = pn_buf_slice(&t->blob->commit);
 		t->item.fn = on_appended;
 		pn_append_add(&t->w->append, &t->item);

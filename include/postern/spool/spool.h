@@ -186,6 +186,15 @@ void pn_spool_reader_rewind(struct pn_spool_reader *r, bool as_stored);
  * the whole of an inline message). */
 typedef void (*pn_spool_piece_fn)(void *ctx, int result, struct pn_slice piece);
 void pn_spool_reader_next(struct pn_spool_reader *r, pn_spool_piece_fn fn, void *ctx);
+/*
+ * A reference on the memory of the piece that was given last, so that it outlives the reader's next
+ * call and the reader; NULL when it is not content of a message in memory. The reader's thread; the
+ * release may come from any.
+ */
+struct pn_spool_blob;
+struct pn_spool_blob *pn_spool_reader_hold_piece(const struct pn_spool_reader *r);
+/* NULL is fine. */
+void pn_spool_blob_release(struct pn_spool_blob *blob);
 /* The entry itself is only looked at in pn_spool_reader_load. */
 /* Ends the use of the entry; waits for nothing in flight (asserted through is_busy). */
 bool pn_spool_reader_is_busy(const struct pn_spool_reader *r);

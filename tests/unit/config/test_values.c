@@ -28,7 +28,7 @@ static void test_defaults_are_those_of_the_table(void **state)
 	assert_string_equal(c->upstreams[0].verify_name, "");
 	assert_int_equal(c->upstreams[0].final_reply_timeout_s, 600);
 	assert_int_equal(c->tls.ticket_key_lifetime_s, 43200);
-	assert_int_equal(c->spool.inline_max_bytes, 131072);
+	assert_int_equal(c->spool.inline_max_bytes, 2 << 20);
 	assert_int_equal(c->spool.segment_size_bytes, 67108864);
 	assert_int_equal(c->limits.size_max_bytes, 52428800);
 	assert_int_equal(c->limits.auth_line_max_bytes, 16384);
@@ -253,6 +253,12 @@ static void test_defaults_follow_what_is_set(void **state)
 	assert_int_equal(c->auth.failure_delay_ms, 5);
 	assert_int_equal(c->io_uring.cq_entries, 32768);
 	assert_int_equal(c->spool.memory_max_bytes, 268435456);
+	pn_config_free(c);
+	c = parse_fine(LEAST "spool { memory_max_bytes = 4M }");
+	assert_int_equal(c->spool.inline_max_bytes, 256 << 10);
+	pn_config_free(c);
+	c = parse_fine(LEAST "spool { segment_size_bytes = 1M memory_max_bytes = 8M }");
+	assert_int_equal(c->spool.inline_max_bytes, 256 << 10);
 	pn_config_free(c);
 	c = parse_fine(
 		LEAST
