@@ -8,33 +8,13 @@
  */
 #include <errno.h>
 
-#include "block.h"
 #include "client_internal.h"
-
-/* Where the first dot stands that begins a line, or len. */
-static size_t find_line_dot(const uint8_t *p, size_t len, bool is_after_lf)
-{
-	uint64_t after_lf = is_after_lf, lf, dots;
-	struct pn_block b;
-	size_t at = 0;
-
-	for (; len - at >= PN_BLOCK_SIZE; at += PN_BLOCK_SIZE) {
-		b = pn_block_load(p + at);
-		lf = pn_block_eq(&b, '\n');
-		dots = pn_block_eq(&b, '.') & (lf << 1 | after_lf);
-		if (dots != 0)
-			return at + (size_t)__builtin_ctzll(dots);
-		after_lf = lf >> 63;
-	}
-	b = pn_block_load_tail(p + at, len - at, 'a');
-	dots = pn_block_eq(&b, '.') & (pn_block_eq(&b, '\n') << 1 | after_lf);
-	return dots ? at + (size_t)__builtin_ctzll(dots) : len;
-}
+#include "scan.h"
 
 static int append_stuffed(struct pn_buf *out, struct pn_slice content, uint8_t last)
 {
 	while (content.len != 0) {
-		size_t n = find_line_dot(content.ptr, content.len, last == '\n');
+		size_t n = pn_scan_best->line_dot(content.ptr, content.len, last == '\n');
 		int rc = pn_buf_append(out, content.ptr, n);
 
 		if (rc)
@@ -50,18 +30,34 @@ static int append_stuffed(struct pn_buf *out, struct pn_slice content, uint8_t l
 	return 0;
 }
 
-static int append_chunk(struct pn_smtp_client *c, struct pn_slice content, struct pn_buf *out)
+bool pn_smtp_client_is_verbatim(struct pn_smtp_client *c)
+{
+	return c->phase == CLIENT_TRANSACTION && pn_client_newest(c)->body == CLIENT_BODY_OPEN &&
+	       pn_client_newest(c)->is_chunked;
+}
+
+int pn_smtp_client_body_sent(struct pn_smtp_client *c, size_t len)
 {
 	struct client_tx *tx = pn_client_newest(c);
-	int rc;
 
-	if (content.len > tx->chunk_left_bytes) {
+	PN_ASSERT(pn_smtp_client_is_verbatim(c));
+	if (len > tx->chunk_left_bytes) {
 		pn_client_fail_local(c, "more content than announced");
 		return -EINVAL;
 	}
-	rc = pn_buf_append_slice(out, content);
+	tx->chunk_left_bytes -= len;
+	return 0;
+}
+
+static int append_chunk(struct pn_smtp_client *c, struct pn_slice content, struct pn_buf *out)
+{
+	size_t before = pn_buf_len(out);
+	int rc = pn_buf_append_slice(out, content);
+
 	if (rc == 0)
-		tx->chunk_left_bytes -= content.len;
+		rc = pn_smtp_client_body_sent(c, content.len);
+	if (rc == -EINVAL)
+		pn_client_out_rollback(out, before);
 	return rc;
 }
 

@@ -3,9 +3,9 @@
  * content.c - one look at the content while it streams by.
  *
  * Two walks over each run, both while it is hot in the cache: measure() finds line lengths and
- * 8-bit octets, 64 octets at a time, in header and body alike; the header walk, which ends with the
- * header, knows field names. It judges only what the gateway must know (RFC 6409 8); MIME and
- * address syntax inside fields are nobody's business here.
+ * 8-bit octets, 64 octets at a time (scan.h), in header and body alike; the header walk, which ends
+ * with the header, knows field names. It judges only what the gateway must know (RFC 6409 8); MIME
+ * and address syntax inside fields are nobody's business here.
  *
  * Problems carry their offset, so that the first one in the content is reported whatever the cuts
  * were.
@@ -14,7 +14,7 @@
 
 #include <postern/base/slice.h>
 
-#include "block.h"
+#include "scan.h"
 
 enum header_state {
 	HEADER_LINE_START,
@@ -59,48 +59,28 @@ static inline void note_line(struct pn_content_scan *s, uint64_t len)
 }
 
 /*
- * Settles the lines that end in this block; `base` is the offset of its first octet in the content.
- */
-static inline void measure_block(struct pn_content_scan *s, uint64_t base, uint64_t lf,
-				 uint64_t after_cr)
-{
-	while (lf != 0) {
-		unsigned int bit = (unsigned int)__builtin_ctzll(lf);
-		uint64_t end = base + bit;
-
-		note_line(s, end - s->line_start - (after_cr >> bit & 1));
-		s->line_start = end + 1;
-		lf &= lf - 1;
-	}
-}
-
-/*
  * Goes over `run`, which begins at the content's current end. Returns whether it has an 8-bit
  * octet.
  */
 static bool measure(struct pn_content_scan *s, struct pn_slice run)
 {
-	uint64_t base = s->facts.size_bytes, after_cr = s->last == '\r', high = 0;
-	size_t at = 0;
+	const uint64_t base = s->facts.size_bytes;
+	struct pn_line_walk walk = {
+		.start = (int64_t)(s->line_start - base),
+		.over_start = INT64_MAX,
+		.max_bytes = s->facts.line_max_bytes,
+		.limit_bytes = s->line_max_allowed_bytes,
+	};
+	bool has_8bit;
 
 	if (run.len == 0)
 		return false;
-	while (at < run.len) {
-		size_t n = pn_min_size(run.len - at, PN_BLOCK_SIZE);
-		struct pn_block b = n == PN_BLOCK_SIZE ? pn_block_load(run.ptr + at)
-						       : pn_block_load_tail(run.ptr + at, n, 'a');
-		uint64_t lf = pn_block_eq(&b, '\n'), cr;
-
-		high |= pn_block_8bit(&b);
-		if (lf != 0 || n < PN_BLOCK_SIZE || run.ptr[at + n - 1] == '\r') {
-			cr = pn_block_eq(&b, '\r');
-			measure_block(s, base + at, lf, cr << 1 | after_cr);
-			after_cr = cr >> (n - 1) & 1;
-		} else {
-			after_cr = 0;
-		}
-		at += n;
-	}
+	has_8bit = pn_scan_best->measure(&walk, run.ptr, run.len, s->last);
+	s->line_start = base + (uint64_t)walk.start;
+	s->facts.line_max_bytes = walk.max_bytes;
+	if (walk.over_start != INT64_MAX)
+		note_problem(s, PN_CONTENT_LINE_TOO_LONG,
+			     base + (uint64_t)walk.over_start + walk.limit_bytes);
 	s->last = run.ptr[run.len - 1];
 	s->facts.size_bytes = base + run.len;
 	/*
@@ -109,7 +89,7 @@ static bool measure(struct pn_content_scan *s, struct pn_slice run)
 	 */
 	note_line(s, s->facts.size_bytes - s->line_start -
 			     (s->facts.size_bytes > s->line_start && s->last == '\r'));
-	return high != 0;
+	return has_8bit;
 }
 
 /* ---- header fields ---- */

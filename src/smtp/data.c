@@ -3,17 +3,17 @@
  * data.c - the data scanner: finds the end of DATA, undoes dot-stuffing and enforces the one
  * line-ending rule.
  *
- * Two gears. clean_length() walks 64 octets at a time and stops only where something must be
- * decided: a bare CR or LF, a NUL, a dot that begins a line. scan_octet() is the state machine for
- * those octets and for what lies on a cut. A CR at the end of a run is held back (state CR) until
- * its LF has been seen, so that no run ever ends in half a line end.
+ * Two gears. clean_length() (scan.h) walks 64 octets at a time and stops only where something must
+ * be decided: a bare CR or LF, a NUL, a dot that begins a line. scan_octet() is the state machine
+ * for those octets and for what lies on a cut. A CR at the end of a run is held back (state CR)
+ * until its LF has been seen, so that no run ever ends in half a line end.
  *
  * It does not count octets and does not know sizes; a dirty message under PN_LINE_REJECT gives no
  * more runs from the first offence on, so that what must not be stored cannot be.
  */
 #include <postern/smtp/data.h>
 
-#include "block.h"
+#include "scan.h"
 
 enum scan_state {
 	SCAN_LINE_START, /* after a true CRLF, or at the very start: a dot is special here */
@@ -34,55 +34,11 @@ void pn_data_scanner_init(struct pn_data_scanner *s, enum pn_line_policy policy,
 	};
 }
 
-/* The octets in a block that need a decision, given what the octet before the block was. */
-static inline uint64_t stop_mask(const struct pn_block *b, uint64_t after_cr, uint64_t after_crlf,
-				 uint64_t dot_rule, uint64_t *ret_cr, uint64_t *ret_lf)
-{
-	uint64_t cr = pn_block_eq(b, '\r'), lf = pn_block_eq(b, '\n'), nul = pn_block_eq(b, '\0'),
-		 dot = pn_block_eq(b, '.');
-	uint64_t wants_lf = cr << 1 | after_cr;
-
-	*ret_cr = cr;
-	*ret_lf = lf;
-	/*
-	 * Bare LF, the octet behind a bare CR, NUL, dot at line start. Below the lowest of these
-	 * every LF is half of a CRLF.
-	 */
-	return (wants_lf ^ lf) | nul | (dot & (lf << 1 | after_crlf) & dot_rule);
-}
-
-/*
- * How many octets from p on need no decision. An odd CR as the last octet counts as clean: the
- * caller holds it back.
- */
-static size_t clean_length(const uint8_t *p, size_t len, bool is_line_start, bool has_dot_rule)
-{
-	const uint64_t dot_rule = has_dot_rule ? ~0ull : 0;
-	uint64_t after_cr = 0, after_crlf = is_line_start, cr, lf, stop;
-	struct pn_block b;
-	size_t at = 0;
-
-	for (; len - at >= PN_BLOCK_SIZE; at += PN_BLOCK_SIZE) {
-		b = pn_block_load(p + at);
-		stop = stop_mask(&b, after_cr, after_crlf, dot_rule, &cr, &lf);
-		if (stop != 0)
-			return at + (size_t)__builtin_ctzll(stop);
-		after_cr = cr >> 63;
-		after_crlf = lf >> 63;
-	}
-	if (at == len)
-		return len;
-	b = pn_block_load_tail(p + at, len - at, 'a');
-	stop = stop_mask(&b, after_cr, after_crlf, dot_rule, &cr, &lf);
-	if (stop == 0)
-		return len;
-	return pn_min_size(len, at + (size_t)__builtin_ctzll(stop));
-}
-
 /* Takes the clean octets at the front of *in and sets the state that they leave. */
 static struct pn_slice take_clean(struct pn_data_scanner *s, struct pn_slice *in)
 {
-	size_t n = clean_length(in->ptr, in->len, s->state == SCAN_LINE_START, !s->is_chunk);
+	size_t n = pn_scan_best->clean_length(in->ptr, in->len, s->state == SCAN_LINE_START,
+					      !s->is_chunk);
 	struct pn_slice run = pn_slice(in->ptr, n);
 
 	if (n == 0)
@@ -180,7 +136,8 @@ enum pn_data_status pn_data_scan(struct pn_data_scanner *s, struct pn_slice *in,
 	while (in->len != 0) {
 		struct pn_slice run = PN_SLICE_NULL;
 
-		if (s->state == SCAN_LINE_START || s->state == SCAN_TEXT)
+		/* At a dot that begins a line no run begins: no need to look at 64 octets. */
+		if ((s->state == SCAN_LINE_START && *in->ptr != '.') || s->state == SCAN_TEXT)
 			run = take_clean(s, in);
 		if (run.len == 0 && in->len != 0)
 			run = scan_octet(s, in, &is_end);

@@ -177,6 +177,11 @@ int pn_smtp_client_begin(struct pn_smtp_client *c, struct pn_smtp_transaction *t
  */
 int pn_smtp_client_body(struct pn_smtp_client *c, struct pn_slice content,
 			struct pn_buf *out) PN_MUST_CHECK;
+/* Whether content goes out octet for octet now (BDAT). */
+bool pn_smtp_client_is_verbatim(struct pn_smtp_client *c);
+/* As pn_smtp_client_body for content that the caller sends itself, behind all that was appended before. Only while
+ * pn_smtp_client_is_verbatim. 0 or -EINVAL (as above). */
+int pn_smtp_client_body_sent(struct pn_smtp_client *c, size_t len) PN_MUST_CHECK;
 /*
  * The content is complete (adds CRLF if it lacks one in DATA mode, the final dot). 0, -ENOBUFS,
  * -ENOMEM, or -EINVAL (BDAT: fewer octets than size_bytes; as above).

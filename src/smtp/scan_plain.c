@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * block.h - compares 64 octets at once: bit i of a mask tells of octet i. SSE2 where the compiler
- * has it (every x86-64), else eight words of plain C. Private to src/smtp; shared by the data
- * scanner, the content scan and the dot-stuffing encoder.
+ * scan_plain.c - the scan loops for any CPU: SSE2 where the compiler has it (every x86-64), else
+ * eight words of plain C.
  */
-#ifndef PN_SMTP_BLOCK_H
-#define PN_SMTP_BLOCK_H
-
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
-
-#define PN_BLOCK_SIZE 64
 
 #if defined(__SSE2__) && !defined(PN_BLOCK_PORTABLE)
 #include <emmintrin.h>
@@ -19,13 +14,16 @@ struct pn_block {
 	__m128i v[4];
 };
 
+static inline __m128i load_16(const uint8_t *p)
+{
+	return _mm_loadu_si128((const __m128i *)(const void *)p);
+}
+
 static inline struct pn_block pn_block_load(const uint8_t *p)
 {
-	struct pn_block b;
-
-	for (int i = 0; i < 4; i++)
-		b.v[i] = _mm_loadu_si128((const __m128i *)(const void *)(p + 16 * i));
-	return b;
+	return (struct pn_block){
+		.v = { load_16(p), load_16(p + 16), load_16(p + 32), load_16(p + 48) },
+	};
 }
 
 static inline uint64_t pn_block_join(__m128i a, __m128i b, __m128i c, __m128i d)
@@ -46,9 +44,18 @@ static inline uint64_t pn_block_eq(const struct pn_block *b, char octet)
 			     _mm_cmpeq_epi8(b->v[2], want), _mm_cmpeq_epi8(b->v[3], want));
 }
 
-static inline uint64_t pn_block_8bit(const struct pn_block *b)
+static inline struct pn_block pn_block_or(const struct pn_block *a, const struct pn_block *b)
 {
-	return pn_block_join(b->v[0], b->v[1], b->v[2], b->v[3]);
+	return (struct pn_block){
+		.v = { _mm_or_si128(a->v[0], b->v[0]), _mm_or_si128(a->v[1], b->v[1]),
+		       _mm_or_si128(a->v[2], b->v[2]), _mm_or_si128(a->v[3], b->v[3]) },
+	};
+}
+
+static inline bool pn_block_has_8bit(const struct pn_block *b)
+{
+	return _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(b->v[0], b->v[1]),
+					      _mm_or_si128(b->v[2], b->v[3]))) != 0;
 }
 
 #else
@@ -90,25 +97,41 @@ static inline uint64_t pn_block_eq(const struct pn_block *b, char octet)
 	return mask;
 }
 
-static inline uint64_t pn_block_8bit(const struct pn_block *b)
+static inline struct pn_block pn_block_or(const struct pn_block *a, const struct pn_block *b)
 {
-	uint64_t mask = 0;
+	struct pn_block both;
 
 	for (int i = 0; i < 8; i++)
-		mask |= pn_block_gather(b->v[i] & 0x8080808080808080u) << (8 * i);
-	return mask;
+		both.v[i] = a->v[i] | b->v[i];
+	return both;
+}
+
+static inline bool pn_block_has_8bit(const struct pn_block *b)
+{
+	uint64_t any = 0;
+
+	for (int i = 0; i < 8; i++)
+		any |= b->v[i];
+	return (any & 0x8080808080808080u) != 0;
 }
 
 #endif
 
-/* Loads n < PN_BLOCK_SIZE octets and fills up with `pad`, an octet that nobody looks for. */
-static inline struct pn_block pn_block_load_tail(const uint8_t *p, size_t n, char pad)
+static inline struct pn_block pn_block_load_few(const uint8_t *p, size_t n)
 {
-	uint8_t copy[PN_BLOCK_SIZE];
+	uint8_t copy[64];
 
-	memset(copy, pad, sizeof(copy));
+	memset(copy, 'a', sizeof(copy));
 	memcpy(copy, p, n);
 	return pn_block_load(copy);
 }
 
-#endif
+#define PN_SCAN_TARGET
+#include "scan_loops.h"
+
+const struct pn_scan pn_scan_plain = {
+	.name = "plain",
+	.clean_length = clean_length,
+	.line_dot = line_dot,
+	.measure = measure,
+};
