@@ -96,6 +96,15 @@ void pn_loop_send(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd, c
 	pn_op_seal(sqe, op, 0);
 }
 
+void pn_loop_sendmsg(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd,
+		     const struct msghdr *msg, int flags)
+{
+	struct io_uring_sqe *sqe = pn_op_sqe(loop, op, fn, fd, false);
+
+	io_uring_prep_sendmsg(sqe, fd, msg, (unsigned)(flags | MSG_NOSIGNAL));
+	pn_op_seal(sqe, op, 0);
+}
+
 void pn_loop_poll(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd, uint32_t poll_mask)
 {
 	struct io_uring_sqe *sqe = pn_op_sqe(loop, op, fn, fd, false);

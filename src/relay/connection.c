@@ -443,6 +443,7 @@ void pn_conn_try_finish(struct pn_conn *conn)
 		pn_loop_close(conn_loop(conn), &conn->op_close, conn_on_close, fd);
 		return;
 	}
+	pn_conn_lent_drop(conn);
 	pn_smtp_client_free(conn->client);
 	pn_tls_conn_free(conn->tls);
 	pn_record_free(conn->record);

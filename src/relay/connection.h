@@ -37,6 +37,9 @@ enum pn_conn_state {
 	PN_CONN_CLOSING,
 };
 
+/* Pieces of content in one send that are sent from where they lie. */
+#define PN_CONN_LENT_MAX 8u
+
 struct pn_conn {
 	struct pn_list node;       /* pool->conns */
 	struct pn_list idle_node;  /* pool->idle */
@@ -68,6 +71,13 @@ struct pn_conn {
 	struct pn_buf plain;       /* from the client, not yet sealed */
 	struct pn_buf next;        /* sealed, not yet given to the kernel */
 	struct pn_buf wire;        /* the kernel's while is_sending */
+	struct pn_slice lent[PN_CONN_LENT_MAX]; /* content behind `next`, sent from the spool's memory */
+	unsigned lent_first, lent_count; /* those not sent yet */
+	size_t lent_bytes;
+	struct pn_spool_blob *lent_blob; /* whose it is; held until all of it is sent */
+	bool is_lent_flying;       /* in the send that is on its way, with `wire` in front of it */
+	struct iovec iov[PN_CONN_LENT_MAX + 1];
+	struct msghdr msg;
 	bool is_sending;           /* stays so when a send has failed: nothing follows */
 	bool is_send_broken;       /* what has come is still read */
 	uint32_t messages;         /* transactions begun */
@@ -88,6 +98,11 @@ void pn_conn_body_expect(struct pn_conn *conn, uint64_t size_bytes);
 /* Content of the transaction; as pn_smtp_client_body and _body_end. */
 int pn_conn_body(struct pn_conn *conn, struct pn_slice content) PN_MUST_CHECK;
 int pn_conn_body_end(struct pn_conn *conn) PN_MUST_CHECK;
+/* As pn_conn_body for the piece that `reader` has just given, without a copy. -EOPNOTSUPP: not this piece or not this
+ * connection, use pn_conn_body. */
+int pn_conn_lend(struct pn_conn *conn, struct pn_slice content, const struct pn_spool_reader *reader) PN_MUST_CHECK;
+/* Whether no room is wanted for most of a message of that size. */
+bool pn_conn_will_lend(const struct pn_conn *conn, uint64_t size_bytes);
 /* Octets that wait to be sent, for backpressure. */
 size_t pn_conn_backlog(const struct pn_conn *conn);
 /* The job (NULL: none) is done with it: kept for others, or quit once all are. */
@@ -100,7 +115,13 @@ void pn_conn_quit(struct pn_conn *conn);
 /* Closes without a word to anybody. */
 void pn_conn_close(struct pn_conn *conn);
 
-/* ---- between connection.c and connection_io.c ---- */
+/* ---- between connection.c, connection_io.c and connection_lend.c ---- */
+/* Sets `msg`: `wire` and what is lent. */
+void pn_conn_lent_vector(struct pn_conn *conn);
+/* That much of what is lent is sent. */
+void pn_conn_lent_sent(struct pn_conn *conn, size_t len);
+/* Lets go of it; no send is under way. */
+void pn_conn_lent_drop(struct pn_conn *conn);
 void pn_conn_flush_later(struct pn_conn *conn);
 /* The batch hook's part: seals and sends. */
 void pn_conn_flush(struct pn_conn *conn);

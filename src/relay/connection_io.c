@@ -36,7 +36,7 @@ void pn_conn_flush_later(struct pn_conn *conn)
 
 size_t pn_conn_backlog(const struct pn_conn *conn)
 {
-	return pn_buf_len(&conn->plain) + pn_buf_len(&conn->next) + pn_buf_len(&conn->wire);
+	return pn_buf_len(&conn->plain) + pn_buf_len(&conn->next) + pn_buf_len(&conn->wire) + conn->lent_bytes;
 }
 
 /* ---- TLS ---- */
@@ -330,10 +330,10 @@ int pn_conn_body_end(struct pn_conn *conn)
 	return rc;
 }
 
-/* Moves protected octets from `plain` to `next`. False: the record layer failed. */
+/* Moves protected octets from `plain` to `next`, unless something is to go between. False: the record layer failed. */
 static bool conn_seal(struct pn_conn *conn)
 {
-	if (conn->state == PN_CONN_HANDSHAKE || !conn->record)
+	if (conn->state == PN_CONN_HANDSHAKE || !conn->record || conn->lent_count > 0)
 		return true;
 	while (pn_buf_len(&conn->plain) > 0 && pn_buf_len(&conn->next) < CONN_SEALED_HIGH_BYTES) {
 		if (pn_record_seal_buf(conn->record, &conn->plain, CONN_SEAL_CHUNK_BYTES, &conn->next) != PN_RECORD_OK)
@@ -346,8 +346,13 @@ static void conn_on_send(struct pn_loop *loop, struct pn_op *op, int res);
 
 static void conn_send(struct pn_conn *conn)
 {
-	pn_loop_send(conn_loop(conn), &conn->op_send, conn_on_send, conn->fd, pn_buf_ptr(&conn->wire),
-	             pn_buf_len(&conn->wire), 0);
+	if (conn->is_lent_flying) {
+		pn_conn_lent_vector(conn);
+		pn_loop_sendmsg(conn_loop(conn), &conn->op_send, conn_on_send, conn->fd, &conn->msg, 0);
+	} else {
+		pn_loop_send(conn_loop(conn), &conn->op_send, conn_on_send, conn->fd, pn_buf_ptr(&conn->wire),
+		             pn_buf_len(&conn->wire), 0);
+	}
 }
 
 static void conn_sent_all(struct pn_conn *conn)
@@ -392,8 +397,10 @@ static void conn_on_send(struct pn_loop *loop, struct pn_op *op, int res)
 		return;
 	}
 	pn_pool_count(conn->pool, PN_UPSTREAM_C_bytes_sent, (uint64_t)res);
-	pn_buf_consume(&conn->wire, (size_t)res);
-	if (pn_buf_len(&conn->wire) > 0) {
+	size_t from_wire = pn_min_size((size_t)res, pn_buf_len(&conn->wire));
+	pn_buf_consume(&conn->wire, from_wire);
+	pn_conn_lent_sent(conn, (size_t)res - from_wire);
+	if (pn_buf_len(&conn->wire) > 0 || conn->is_lent_flying) {
 		conn_send(conn);
 	} else {
 		conn_sent_all(conn);
@@ -416,12 +423,13 @@ void pn_conn_flush(struct pn_conn *conn)
 		pn_conn_fail(conn, 4, 2, false, "TLS to %s failed while sending", conn->address_text);
 		return;
 	}
-	if (pn_buf_len(&conn->next) == 0)
+	if (pn_buf_len(&conn->next) == 0 && conn->lent_count == 0)
 		return;
 	struct pn_buf empty = conn->wire;
 	conn->wire = conn->next;
 	conn->next = empty;
 	conn->is_sending = true;
+	conn->is_lent_flying = conn->lent_count > 0;
 	conn_send(conn);
 }
 
@@ -429,7 +437,7 @@ void pn_conn_send_last(struct pn_conn *conn)
 {
 	if (conn->fd < 0 || conn->is_sending || conn->op_connect.is_inflight)
 		return;
-	if (!conn_seal(conn))
+	if (conn->lent_count > 0 || !conn_seal(conn))
 		return;
 	/* RFC 8446 6.1: close_notify before the end. A handshake's alert is in `next` already. */
 	if (conn->record && !conn->tls)

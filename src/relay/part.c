@@ -269,7 +269,9 @@ static bool part_push(struct pn_job *job)
 {
 	int rc = 0;
 	if (job->piece.len > 0) {
-		rc = pn_conn_body(job->conn, job->piece);
+		rc = pn_conn_lend(job->conn, job->piece, job->reader);
+		if (rc == -EOPNOTSUPP)
+			rc = pn_conn_body(job->conn, job->piece);
 		if (rc == 0)
 			job->piece = PN_SLICE_NULL;
 	} else if (job->is_content_end) {
@@ -293,7 +295,8 @@ static void part_pump(struct pn_job *job)
 				break;
 			continue;
 		}
-		if (pn_conn_backlog(job->conn) >= PART_BACKLOG_HIGH_BYTES)
+		/* What is lent takes no memory of ours, and has a limit of its own. */
+		if (pn_conn_backlog(job->conn) - job->conn->lent_bytes >= PART_BACKLOG_HIGH_BYTES)
 			break;
 		job->is_reading = true;
 		pn_spool_reader_next(job->reader, part_on_piece, job);
@@ -307,7 +310,8 @@ void pn_part_body(struct pn_job *job)
 	job->is_content_end = false;
 	job->piece = PN_SLICE_NULL;
 	pn_spool_reader_rewind(job->reader, false);
-	pn_conn_body_expect(job->conn, job->message->size_bytes);
+	if (!pn_conn_will_lend(job->conn, job->message->size_bytes))
+		pn_conn_body_expect(job->conn, job->message->size_bytes);
 	part_pump(job);
 }
 

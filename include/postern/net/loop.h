@@ -184,6 +184,9 @@ void pn_loop_buffer_return(struct pn_loop *loop, uint16_t buffer_id);
 /* res may be short. flags as for send(2); MSG_NOSIGNAL is always added. */
 void pn_loop_send(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd, const void *data,
 		  size_t len, int flags);
+/* The same for octets in several places; `msg`, its vector and they stay as they are until the callback. */
+void pn_loop_sendmsg(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd,
+		     const struct msghdr *msg, int flags);
 void pn_loop_poll(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd, uint32_t poll_mask);
 void pn_loop_shutdown(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd, int how);
 void pn_loop_close(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd);
