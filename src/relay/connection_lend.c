@@ -30,10 +30,11 @@ bool pn_conn_will_lend(const struct pn_conn *conn, uint64_t size_bytes)
 
 int pn_conn_lend(struct pn_conn *conn, struct pn_slice content, const struct pn_spool_reader *reader)
 {
-	if (content.len < CONN_LEND_MIN_BYTES || !conn_can_lend(conn) ||
-	    (conn->lent_count > 0 && pn_buf_len(&conn->plain) > 0))
+	if (content.len < CONN_LEND_MIN_BYTES || !conn_can_lend(conn))
 		return -EOPNOTSUPP;
-	if (conn->is_lent_flying || conn->lent_count == PN_CONN_LENT_MAX)
+	/* What is lent is about to be sent, so somebody is woken: then it goes on. */
+	if (conn->is_lent_flying || conn->lent_count == PN_CONN_LENT_MAX ||
+	    (conn->lent_count > 0 && pn_buf_len(&conn->plain) > 0))
 		return -ENOBUFS;
 	struct pn_spool_blob *blob = pn_spool_reader_hold_piece(reader);
 	if (!blob)
@@ -55,6 +56,7 @@ int pn_conn_lend(struct pn_conn *conn, struct pn_slice content, const struct pn_
 		return rc;
 	conn->lent[conn->lent_count++] = content;
 	conn->lent_bytes += content.len;
+	pn_pool_count(conn->pool, PN_UPSTREAM_C_bytes_lent, content.len);
 	pn_conn_flush_later(conn);
 	return 0;
 }

@@ -225,7 +225,7 @@ enum pn_relay_counter {
 #define PN_UPSTREAM_COUNTERS(X)                                                                    \
 	X(connections) X(connections_idle) X(connections_made) X(connections_failed) X(connections_reused)             \
 	X(tls_handshakes) X(timeouts) X(waiting) X(parked) X(hosts_down)                                               \
-	X(transactions) X(transactions_pipelined) X(delivered) X(deferred) X(failed) X(bytes_sent)
+	X(transactions) X(transactions_pipelined) X(delivered) X(deferred) X(failed) X(bytes_sent) X(bytes_lent)
 enum pn_upstream_counter {
 #define X(name) PN_UPSTREAM_C_##name,
 	PN_UPSTREAM_COUNTERS(X)

@@ -301,9 +301,13 @@ static bool on_data(struct fake_session *s)
 static bool on_bdat(struct fake_session *s, const char *line)
 {
 	size_t size = strtoull(line + 5, NULL, 10), cap = s->message.data_len;
-	while (size > 0) {
+	for (unsigned reads = 0; size > 0; reads++) {
 		if (s->in_len == 0 && !hear(s))
 			return false;
+		if (s->fault == FAKE_CLOSE_IN_DATA && reads == 4)
+			return false;
+		if (s->fault == FAKE_SLOW_READER && reads % 16 == 0)
+			usleep(1000);
 		size_t n = pn_min_size(size, s->in_len);
 		s->message.data = realloc(s->message.data, cap + n + 1);
 		CHECK(s->message.data);
