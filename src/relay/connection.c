@@ -372,7 +372,9 @@ void pn_conn_release(struct pn_conn *conn, struct pn_job *job)
 	pn_conn_timer_update(conn, true);
 	if (conn->record)
 		pn_record_idle(conn->record);
-	pn_buf_free(&conn->plain);
+	/* After an early refusal the rest of a chunk is still on its way: the peer counts on it (RFC 3030 2). */
+	if (pn_buf_len(&conn->plain) == 0)
+		pn_buf_free(&conn->plain);
 	pn_conn_flush_later(conn);
 	pn_pool_dispatch(pool);
 }

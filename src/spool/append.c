@@ -172,6 +172,8 @@ static void void_done(struct pn_loop *loop, struct pn_task *task)
 static void batch_failed(struct pn_append *a, int result)
 {
 	uint64_t from = a->end;
+	if (result == -EINVAL && a->current->direct_fd >= 0)
+		pn_direct_failed(a->spool);
 	struct pn_spool_file *f = retire_current(a);
 
 	a->failures++;

@@ -17,8 +17,9 @@ static uint64_t budget_limit(const struct pn_spool *spool, enum pn_budget budget
 	case PN_BUDGET_INLINE:
 		return max / 4 * 3;
 	case PN_BUDGET_STREAM:
-	case PN_BUDGET_COUNT:
 		break;
+	case PN_BUDGET_FORCED:
+		return UINT64_MAX;
 	}
 	return max;
 }
@@ -170,8 +171,9 @@ int pn_blob_seal(struct pn_spool_blob *b, struct pn_slice commit)
 		if (!b->last || at == b->last->cap) {
 			uint32_t size = commit.len <= PN_BLOCK_SMALL_BYTES ? PN_BLOCK_SMALL_BYTES :
 									    PN_BLOCK_STREAM_BYTES;
-			if (!add_block(b, PN_BUDGET_STREAM, size))
-				return -ENOBUFS;
+			/* One small block as a rule: the message is not refused for that. */
+			if (!add_block(b, PN_BUDGET_FORCED, size))
+				return -ENOMEM;
 			at = b->last->end;
 		}
 		size_t n = pn_min_size(commit.len, b->last->cap - at);

@@ -45,7 +45,7 @@ static inline uint32_t pn_block_len(const struct pn_block *b)
 }
 
 /* For what memory is taken: each may use a share of memory_max_bytes (README.md "Memory"). */
-enum pn_budget { PN_BUDGET_CACHE, PN_BUDGET_INLINE, PN_BUDGET_STREAM, PN_BUDGET_COUNT };
+enum pn_budget { PN_BUDGET_CACHE, PN_BUDGET_INLINE, PN_BUDGET_STREAM, PN_BUDGET_FORCED };
 
 bool pn_budget_take(struct pn_spool *spool, enum pn_budget budget, uint64_t bytes) PN_MUST_CHECK;
 /* Counts without a limit: for small things of which something else bounds the number. */
@@ -74,7 +74,7 @@ void pn_blob_ref(struct pn_spool_blob *b);
 void pn_blob_unref(struct pn_spool_blob *b);
 /* Appends content as far as the budget for inline messages goes; returns how much was taken. */
 size_t pn_blob_append(struct pn_spool_blob *b, struct pn_slice content, uint64_t inline_max);
-/* Puts a copy of the commit part behind the content: now the blocks want only the head. 0 or -ENOBUFS. */
+/* Puts a copy of the commit part behind the content: now the blocks want only the head. 0 or -ENOMEM. */
 int pn_blob_seal(struct pn_spool_blob *b, struct pn_slice commit) PN_MUST_CHECK;
 
 #endif

@@ -41,15 +41,27 @@ void pn_direct_probe(struct pn_spool *spool)
 	int err = -EOPNOTSUPP;
 	/* Not in a build without syncs: what the page cache never saw would outlive the loss of it. */
 	if (PN_SYNC_LINKS) {
-		int fd = openat(spool->root_fd, PROBE_NAME,
+		int fd = openat(spool->segments_fd, PROBE_NAME,
 				O_WRONLY | O_CREAT | O_DIRECT | O_CLOEXEC, 0600);
-		err = pn_fault_result("spool.direct.probe", fd < 0 ? -errno : probe(fd));
+		err = fd < 0 ? -errno : 0;
+		(void)unlinkat(spool->segments_fd, PROBE_NAME, 0);
+		err = pn_fault_result("spool.direct.probe", err < 0 ? err : probe(fd));
 		if (fd >= 0)
 			close(fd);
-		(void)unlinkat(spool->root_fd, PROBE_NAME, 0);
 	}
-	spool->is_direct = err == 0;
+	/* A full disk says nothing about it. */
+	if (err == -ENOSPC || err == -EDQUOT || err == -ENOMEM)
+		err = 0;
+	atomic_store_explicit(&spool->is_direct, err == 0, memory_order_relaxed);
 	if (err < 0)
 		pn_logf(PN_LOG_INFO, "spool", "%s: no O_DIRECT (%s): segments go through the page cache",
 			spool->path, strerror(-err));
+}
+
+void pn_direct_failed(struct pn_spool *spool)
+{
+	/* relaxed: whoever makes the next segment wants to know soon */
+	if (atomic_exchange_explicit(&spool->is_direct, false, memory_order_relaxed))
+		pn_logf(PN_LOG_WARN, "spool", "%s: O_DIRECT is refused after all: segments go through the page cache",
+			spool->path);
 }

@@ -189,7 +189,8 @@ static int create_once(struct pn_spool *spool, enum pn_file_kind kind, uint64_t 
 		pn_file_free(f);
 		return err;
 	}
-	if (kind == PN_FILE_SEGMENT && spool->is_direct) {
+	if (kind == PN_FILE_SEGMENT &&
+	    atomic_load_explicit(&spool->is_direct, memory_order_relaxed)) {
 		/* Without one it is written by way of the page cache. */
 		int direct_fd = pn_io_open("spool.segment.open_direct", dir_fd, name,
 					   O_WRONLY | O_DIRECT);

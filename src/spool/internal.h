@@ -169,6 +169,8 @@ uint64_t pn_journal_size(const struct pn_spool *spool);
 
 /* direct.c: whether segments can be written with O_DIRECT here; sets is_direct. At open. */
 void pn_direct_probe(struct pn_spool *spool);
+/* A write with it was not understood (-EINVAL): not for the next segments. Any thread. */
+void pn_direct_failed(struct pn_spool *spool);
 
 /* reserve.c. Any thread, blocking. fill: 0 when it is there. spend: gives it up; whether there was one. */
 int pn_reserve_fill(struct pn_spool *spool);
@@ -230,7 +232,7 @@ struct pn_spool {
 	struct pn_void_slots void_slots;
 	struct pn_spool_file large; /* `file` of every entry with a file of its own */
 
-	bool is_direct; /* segments are written with O_DIRECT */
+	_Atomic bool is_direct; /* segments are written with O_DIRECT */
 	struct pn_pool pool;
 
 	pthread_mutex_t reserve_lock;

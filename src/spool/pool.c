@@ -8,7 +8,14 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__has_feature) /* clang */
+#if __has_feature(address_sanitizer)
+#define POOL_POISONS 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define POOL_POISONS 1
+#endif
+#ifdef POOL_POISONS
 #include <sanitizer/asan_interface.h>
 #else
 #define ASAN_POISON_MEMORY_REGION(at, len)   ((void)(at), (void)(len))
@@ -75,14 +82,6 @@ void pn_pool_deinit(struct pn_pool *p)
 
 static void *take_locked(struct pn_pool *p)
 {
-	if (pn_list_is_empty(&p->partial)) {
-		struct chunk *fresh = chunk_new();
-		if (!fresh)
-			return NULL;
-		pn_list_push_back(&p->partial, &fresh->node);
-		p->chunks++;
-		p->spare++;
-	}
 	struct chunk *c = pn_container_of(p->partial.next, struct chunk, node);
 	unsigned index = (unsigned)__builtin_ctz(c->free);
 	if (c->free == ALL_FREE)
@@ -96,10 +95,20 @@ static void *take_locked(struct pn_pool *p)
 void *pn_pool_take(struct pn_pool *p)
 {
 	pthread_mutex_lock(&p->lock);
+	if (pn_list_is_empty(&p->partial)) {
+		/* A huge page has to be found and filled with zeros: nobody waits for that but who needs it. */
+		pthread_mutex_unlock(&p->lock);
+		struct chunk *fresh = chunk_new();
+		if (!fresh)
+			return NULL;
+		pthread_mutex_lock(&p->lock);
+		pn_list_push_back(&p->partial, &fresh->node);
+		p->chunks++;
+		p->spare++;
+	}
 	void *block = take_locked(p);
 	pthread_mutex_unlock(&p->lock);
-	if (block)
-		ASAN_UNPOISON_MEMORY_REGION(block, PN_POOL_BLOCK_BYTES);
+	ASAN_UNPOISON_MEMORY_REGION(block, PN_POOL_BLOCK_BYTES);
 	return block;
 }
 

@@ -212,23 +212,43 @@ static void load_commit(struct pn_spool_reader *r, struct pn_slice commit)
 		load_progress(r);
 }
 
-/* The record of an inline message, or the end of a large one, has been read. */
+/* Where head and commit part are in the octets that were read. */
+static void find_parts(const struct pn_spool_reader *r, const uint8_t **head, const uint8_t **commit)
+{
+	switch (r->source) {
+	case PN_READER_FILE:
+		*commit = r->octets;
+		*head = r->octets + r->commit_len;
+		return;
+	case PN_READER_FAR_RECORD:
+		*head = r->octets;
+		*commit = r->octets + PN_REC_HEAD_SIZE;
+		return;
+	case PN_READER_NONE:
+	case PN_READER_BLOB:
+	case PN_READER_RECORD:
+		break;
+	}
+	*head = r->octets;
+	*commit = r->octets + PN_REC_HEAD_SIZE + r->size_bytes;
+}
+
+/* The record of an inline message, or what stands around the content of a large one, has been read. */
 static void record_read(struct pn_spool_reader *r)
 {
-	const bool is_large = r->source == PN_READER_FILE;
-	const uint64_t file_id = is_large ? r->offset : r->file->id;
-	const uint8_t *head_at = is_large ? r->octets + r->commit_len : r->octets;
-	const uint8_t *content = r->octets + PN_REC_HEAD_SIZE;
-	const uint8_t *commit = is_large ? r->octets : content + r->size_bytes;
-	uint64_t head_offset = r->octets_offset + (uint64_t)(head_at - r->octets);
+	const uint64_t file_id = r->file ? r->file->id : r->offset;
+	const uint8_t *head_at, *commit;
 	struct pn_rec_head head;
 
+	find_parts(r, &head_at, &commit);
+	uint64_t head_offset = r->octets_offset + (uint64_t)(head_at - r->octets);
 	bool is_good = pn_rec_head_decode(head_at, file_id, head_offset, &head) &&
 		       head.kind == PN_REC_MESSAGE && head.content_len == r->size_bytes &&
 		       head.commit_len == r->commit_len &&
 		       pn_crc32c(0, commit, r->commit_len) == head.commit_crc;
-	if (is_good && !is_large)
-		is_good = pn_crc32c(0, content, (size_t)r->size_bytes) == head.content_crc;
+	if (is_good && r->source == PN_READER_RECORD)
+		is_good = pn_crc32c(0, r->octets + PN_REC_HEAD_SIZE, (size_t)r->size_bytes) ==
+			  head.content_crc;
 	if (!is_good) {
 		load_failed(r, -EBADMSG);
 		return;
@@ -241,9 +261,17 @@ static void on_octets(struct pn_loop *loop, struct pn_op *op, int res);
 
 static void octets_read(struct pn_spool_reader *r)
 {
+	uint64_t offset = r->octets_offset + r->octets_done;
+	size_t end = r->octets_len;
+	if (r->source == PN_READER_FAR_RECORD) {
+		/* Content lies between the two. */
+		if (r->octets_done < PN_REC_HEAD_SIZE)
+			end = PN_REC_HEAD_SIZE;
+		else
+			offset += r->size_bytes;
+	}
 	pn_loop_read(r->loop, &r->op, on_octets, r->file ? r->file->fd : r->fd,
-		     r->octets + r->octets_done, (uint32_t)(r->octets_len - r->octets_done),
-		     r->octets_offset + r->octets_done);
+		     r->octets + r->octets_done, (uint32_t)(end - r->octets_done), offset);
 }
 
 static void on_octets(struct pn_loop *loop, struct pn_op *op, int res)
@@ -343,8 +371,10 @@ void pn_spool_reader_load(struct pn_spool_reader *r, struct pn_spool_entry *entr
 	} else {
 		r->file = entry->file;
 		pn_file_ref(r->file);
-		r->source = PN_READER_RECORD;
-		load_octets(r, r->offset, (size_t)pn_rec_size(r->size_bytes, r->commit_len));
+		bool is_far = r->size_bytes > PN_READER_WHOLE_MAX_BYTES;
+		r->source = is_far ? PN_READER_FAR_RECORD : PN_READER_RECORD;
+		load_octets(r, r->offset,
+			    (size_t)pn_rec_size(is_far ? 0 : r->size_bytes, r->commit_len));
 	}
 }
 

@@ -11,7 +11,22 @@
 #define PN_PROGRESS_READ_BYTES 1024u
 
 /* Where the content is. */
-enum pn_reader_source { PN_READER_NONE, PN_READER_BLOB, PN_READER_RECORD, PN_READER_FILE };
+/* From memory; a record of a segment, whole or, beyond PN_READER_WHOLE_MAX_BYTES, in pieces; a file of its own. */
+enum pn_reader_source {
+	PN_READER_NONE,
+	PN_READER_BLOB,
+	PN_READER_RECORD,
+	PN_READER_FAR_RECORD,
+	PN_READER_FILE
+};
+/* A message is loaded before it has a connection, so many may be at a time. */
+#define PN_READER_WHOLE_MAX_BYTES (128u << 10)
+
+/* Whether content comes from the disk piece by piece. */
+static inline bool pn_reader_is_streamed(enum pn_reader_source source)
+{
+	return source == PN_READER_FAR_RECORD || source == PN_READER_FILE;
+}
 
 struct pn_spool_reader {
 	struct pn_spool *spool;

@@ -23,23 +23,39 @@
 struct aside_job {
 	struct pn_job job;
 	char name[PN_FILE_NAME_SIZE];
-	uint8_t *octets; /* NULL: a file of that name is linked */
+	uint8_t *octets; /* NULL: read from `file`, or, without it, a file of that name is linked */
+	struct pn_spool_file *file; /* with a reference */
+	uint64_t offset;
 	size_t len;
 };
+
+static int aside_read(struct aside_job *a)
+{
+	a->octets = malloc(a->len);
+	if (!a->octets)
+		return -ENOMEM;
+	ptrdiff_t n = pn_io_read("spool.damaged.read", a->file->fd, a->octets, a->len, a->offset);
+	if (n < 0)
+		return (int)n;
+	a->len = (size_t)n;
+	return 0;
+}
 
 static void aside_run(struct pn_spool *spool, struct pn_job *job)
 {
 	struct aside_job *a = pn_container_of(job, struct aside_job, job);
-	int err = 0;
-	if (a->octets)
+	int err = a->file ? aside_read(a) : 0;
+	if (err == 0 && a->octets)
 		err = pn_damaged_save(spool, a->name, a->octets, a->len);
-	else if (linkat(spool->files_fd, a->name, spool->damaged_fd, a->name, 0) < 0 &&
+	else if (err == 0 && linkat(spool->files_fd, a->name, spool->damaged_fd, a->name, 0) < 0 &&
 		 errno != EEXIST)
 		err = -errno;
 	pn_spool_count(spool, PN_SPOOL_C_damaged);
 	if (err < 0)
 		pn_logf(PN_LOG_ERROR, "spool", "cannot keep damaged/%s: %s", a->name,
 			strerror(-err));
+	if (a->file)
+		pn_file_unref(a->file);
 	free(a->octets);
 	free(a);
 }
@@ -50,9 +66,15 @@ void pn_reader_set_aside(struct pn_spool_reader *r)
 	if (!a)
 		return;
 	a->job.run = aside_run;
-	if (r->source == PN_READER_RECORD) {
+	if (r->file)
 		snprintf(a->name, sizeof(a->name), "%016llx-%016llx.rec",
 			 (unsigned long long)r->file->id, (unsigned long long)r->offset);
+	if (r->source == PN_READER_FAR_RECORD) {
+		a->file = r->file;
+		pn_file_ref(a->file);
+		a->offset = r->offset;
+		a->len = (size_t)pn_rec_size(r->size_bytes, r->commit_len);
+	} else if (r->source == PN_READER_RECORD) {
 		a->octets = r->octets;
 		a->len = r->octets_done;
 		pn_budget_give(r->spool, r->octets_len);
@@ -114,7 +136,7 @@ static void on_stream(struct pn_loop *loop, struct pn_op *op, int res)
 {
 	struct pn_spool_reader *r = pn_container_of(op, struct pn_spool_reader, op);
 	(void)loop;
-	res = pn_fault_result("spool.file.read", res);
+	res = pn_fault_result(r->file ? "spool.segment.read" : "spool.file.read", res);
 	if (res <= 0) {
 		give(r, res < 0 ? res : -EBADMSG, PN_SLICE_NULL);
 		return;
@@ -129,8 +151,9 @@ static void on_stream(struct pn_loop *loop, struct pn_op *op, int res)
 		char text[PN_ID_TEXT_LEN + 1];
 		pn_id_format(text, &r->id);
 		pn_logf(PN_LOG_ERROR, "spool",
-			"message %s is damaged on disk (file %s); it is linked into damaged/", text,
-			r->name);
+			"message %s is damaged on disk (%s %016llx); it is kept in damaged/", text,
+			r->file ? "segment" : "file",
+			(unsigned long long)(r->file ? r->file->id : r->offset));
 		pn_reader_set_aside(r);
 		give(r, -EBADMSG, PN_SLICE_NULL);
 		return;
@@ -140,9 +163,10 @@ static void on_stream(struct pn_loop *loop, struct pn_op *op, int res)
 
 static void stream_read(struct pn_spool_reader *r)
 {
-	pn_loop_read(r->loop, &r->op, on_stream, r->fd, r->stream + r->stream_len,
-		     r->stream_want - r->stream_len,
-		     PN_FILE_HEADER_SIZE + r->stream_start + r->stream_len);
+	uint64_t start = r->file ? r->offset + PN_REC_HEAD_SIZE : PN_FILE_HEADER_SIZE;
+	pn_loop_read(r->loop, &r->op, on_stream, r->file ? r->file->fd : r->fd,
+		     r->stream + r->stream_len, r->stream_want - r->stream_len,
+		     start + r->stream_start + r->stream_len);
 }
 
 /* Reads the block behind the one in memory. */
@@ -165,7 +189,7 @@ static void stream_next(struct pn_spool_reader *r)
 
 static bool is_read_through(const struct pn_spool_reader *r)
 {
-	return r->source != PN_READER_FILE || r->stream_start + r->stream_len == r->size_bytes;
+	return !pn_reader_is_streamed(r->source) || r->stream_start + r->stream_len == r->size_bytes;
 }
 
 /* Text to be inserted here, or the jump over what is deleted. True: a piece was given. */
@@ -204,7 +228,7 @@ static void next_step(struct pn_spool_reader *r)
 		return;
 	}
 	struct pn_slice piece;
-	if (r->source == PN_READER_FILE) {
+	if (pn_reader_is_streamed(r->source)) {
 		uint64_t end = r->stream_start + r->stream_len;
 		if (r->pos >= end) {
 			stream_next(r);

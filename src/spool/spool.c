@@ -124,6 +124,8 @@ static struct pn_spool *spool_alloc(const struct pn_spool_settings *settings)
 	if (!s)
 		return NULL;
 	s->settings = *settings;
+	/* Whole pages, so that a write that ends where a segment ends ends with one. */
+	s->settings.segment_size_bytes -= s->settings.segment_size_bytes % PN_DIRECT_ALIGN;
 	atomic_init(&s->queue_messages_max, settings->queue_messages_max);
 	atomic_init(&s->free_space_min_bytes, settings->free_space_min_bytes);
 	s->root_fd = s->lock_fd = s->segments_fd = s->files_fd = s->journals_fd = s->damaged_fd =

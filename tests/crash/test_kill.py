@@ -30,7 +30,7 @@ DOUBT_S = 1.0 if SANITIZE else 0.25
 
 
 def body_of(number, rng):
-    size = rng.choice((100, 1000, 4000, 30000, 200000)) if number % 5 == 0 else rng.randrange(10, 3000)
+    size = rng.choice((100, 1000, 4000, 30000, 50000, 200000)) if number % 5 == 0 else rng.randrange(10, 3000)
     line = b"%d " % number + bytes(rng.choices(b"abcdefghijklmnop.", k=70)) + b"\r\n"
     return (line * (size // len(line) + 1))[:size].rstrip(b"\r\n") + b"\r\n"
 
@@ -205,7 +205,7 @@ def judge(name, promised, refused, arrivals, doubtful):
     assert len(promised) > KILLS, "too little load to prove anything"
 
 
-SECTIONS = {"spool": {"inline_max_bytes": 16384, "segment_size_bytes": 2 << 20, "outcome_sync_ms": OUTCOME_SYNC_MS}}
+SECTIONS = {"spool": {"inline_max_bytes": 65536, "segment_size_bytes": 2 << 20, "outcome_sync_ms": OUTCOME_SYNC_MS}}
 
 
 def check_recoveries(gateway):

@@ -33,7 +33,7 @@ REMOVE_SITES = ("spool.segment.unlink", "spool.file.unlink", "spool.file.unlink_
 READ_SITES = ("spool.segment.read", "spool.file.read", "spool.file.open")
 MAILDIR_SITES = ("maildir.open", "maildir.write", "maildir.fsync", "maildir.rename", "maildir.dirsync")
 SECTIONS = {"": {"loops": 1, "relay_workers": 1},
-            "spool": {"inline_max_bytes": 16384, "segment_size_bytes": 1 << 20, "outcome_sync_ms": 10,
+            "spool": {"inline_max_bytes": 65536, "segment_size_bytes": 1 << 20, "outcome_sync_ms": 10,
                       "memory_max_bytes": 4 << 20},
             "retry": {"first_s": 1, "max_s": 1}}
 
@@ -106,7 +106,7 @@ def need_injection():
         raise Skip("needs a build with fault injection (debug, asan or tsan)")
 
 
-SIZES = (300, 40000, 2000, 100000, 9000, 30000, 300)
+SIZES = (300, 40000, 2000, 100000, 9000, 80000, 300)
 MANY = (16000,) * 140   # more than two segments, more than memory keeps
 SMALL = (10,) * 2800    # more than half a journal of outcomes
 

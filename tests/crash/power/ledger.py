@@ -15,7 +15,7 @@ import socketserver
 import ssl
 import threading
 
-INLINE_MAX = 32 << 10
+INLINE_MAX = 64 << 10
 USER, PASSWORD = "demo@example.org", "correct horse"
 
 
@@ -34,7 +34,7 @@ class Ledger:
     def message(self, number, rng):
         """A message of a size that depends on its number: small ones, some larger than what the spool keeps in a segment."""
         name = f"m{number:06}"
-        size = rng.choice((300, 700, 2000, 6000)) if number % 12 else rng.choice((INLINE_MAX + 500, 3 * INLINE_MAX, 6 * INLINE_MAX))
+        size = rng.choice((300, 700, 2000, 6000)) if number % 12 else rng.choice((INLINE_MAX - 4096, INLINE_MAX + 500, 3 * INLINE_MAX, 6 * INLINE_MAX))
         # A dot in front now and then: the content goes through stuffing and unstuffing.
         lines, left = [], size
         while left > 0:

@@ -301,6 +301,11 @@ static bool on_data(struct fake_session *s)
 static bool on_bdat(struct fake_session *s, const char *line)
 {
 	size_t size = strtoull(line + 5, NULL, 10), cap = s->message.data_len;
+	bool is_refused = s->server->fault == FAKE_REFUSE_CHUNK;
+	if (is_refused && !say(s, "552 5.3.4 too much\r\n"))
+		return false;
+	if (is_refused)
+		usleep(100000); /* so that the reply is there before the content is gone */
 	for (unsigned reads = 0; size > 0; reads++) {
 		if (s->in_len == 0 && !hear(s))
 			return false;
@@ -318,6 +323,8 @@ static bool on_bdat(struct fake_session *s, const char *line)
 		memmove(s->in, s->in + n, s->in_len);
 		size -= n;
 	}
+	if (is_refused)
+		return true;
 	if (s->message.rcpt_count == 0)
 		return say(s, "503 5.5.1 no recipients\r\n");
 	return strstr(line, "LAST") ? final_replies(s) : say(s, "250 2.0.0 chunk\r\n");

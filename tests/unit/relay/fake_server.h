@@ -33,6 +33,7 @@ enum fake_fault {
 	FAKE_BUSY,             /* 421 greeting */
 	FAKE_CLOSE_WHEN_IDLE,  /* hangs up after each message */
 	FAKE_SLOW_READER,      /* reads the content in small steps with pauses */
+	FAKE_REFUSE_CHUNK,     /* 552 as soon as BDAT is seen, then takes the content all the same */
 	FAKE_BAD_TLS,          /* garbage instead of a handshake */
 	FAKE_CONTROL_AT_MAIL,  /* says `control` to the first MAIL, then waits for controls_read */
 };

@@ -14,9 +14,10 @@
 
 #define WITH_BDAT "PIPELINING 8BITMIME SIZE DSN SMTPUTF8 ENHANCEDSTATUSCODES CHUNKING"
 #define KINDS 7
+#define HUGE_ONE 7 /* comes from the disk, and no socket takes it at once */
 
 /* Copied ones, one piece, several, more than go into one send; sizes at both sides of a block's end. */
-static const size_t sizes[KINDS] = {200, 9000, 70000, 81856, 81857, 700000, 1500000};
+static const size_t sizes[KINDS + 1] = {200, 9000, 70000, 81856, 81857, 700000, 1500000, 20 << 20};
 
 /* All of them stay in memory. */
 static int setup(void **state)
@@ -40,9 +41,8 @@ static void start(struct fixture *f, uint32_t connections_max)
 }
 
 /* Every line says which message it belongs to and where it stands. */
-static char *content_of(size_t index)
+static char *content_of_size(size_t index, size_t size)
 {
-	size_t size = sizes[index % KINDS];
 	char *content = malloc(size + 128);
 	assert_non_null(content);
 	size_t len = (size_t)sprintf(content, "Subject: message %zu\r\n\r\n", index);
@@ -52,6 +52,11 @@ static char *content_of(size_t index)
 		content[len++] = 'x';
 	sprintf(content + len, "\r\n");
 	return content;
+}
+
+static char *content_of(size_t index)
+{
+	return content_of_size(index, sizes[index % KINDS]);
 }
 
 static void send_all_kinds(struct harness *h, size_t count, const char *edit_insert)
@@ -153,6 +158,32 @@ static void test_stopped_in_the_middle(void **state)
 	}
 }
 
+/* RFC 3030 2: the server counts on all octets of a chunk that it has refused, not on what follows. */
+static void test_refused_before_all_was_sent(void **state)
+{
+	struct fixture *f = *state;
+	const char *to = "big@example.com", *next = "m3@example.com";
+	char *content = content_of_size(0, sizes[HUGE_ONE]), *small = content_of(3);
+	struct harness_mail bad = {.from = "", .to = &to, .to_count = 1, .content = pn_slice_str(content)};
+	struct harness_mail good = {
+		.from = "", .to = &next, .to_count = 1, .content = pn_slice_str(small)};
+	start(f, 1);
+	for (size_t i = 0; i < 3; i++) {
+		atomic_store(&f->server.fault, FAKE_REFUSE_CHUNK);
+		harness_send(&f->h, &bad);
+		harness_wait(harness_counter(&f->h, "upstream", "failed") == i + 1);
+		atomic_store(&f->server.fault, FAKE_NO_FAULT);
+		harness_send(&f->h, &good);
+		harness_wait(harness_messages(&f->h) == 0);
+		assert_int_equal(fake_server_count(&f->server), i + 1);
+		assert_int_equal(fake_message(&f->server, i)->data_len, strlen(small));
+		assert_memory_equal(fake_message(&f->server, i)->data, small, strlen(small));
+	}
+	assert_int_equal(atomic_load(&f->server.connections), 1);
+	free(content);
+	free(small);
+}
+
 static void test_not_behind_data(void **state)
 {
 	struct fixture *f = *state;
@@ -173,6 +204,7 @@ int main(void)
 		TEST(test_to_a_slow_reader),
 		TEST(test_connection_lost_in_the_middle),
 		TEST(test_stopped_in_the_middle),
+		TEST(test_refused_before_all_was_sent),
 		TEST(test_not_behind_data),
 #undef TEST
 	};
