@@ -106,7 +106,7 @@ def need_injection():
         raise Skip("needs a build with fault injection (debug, asan or tsan)")
 
 
-SIZES = (300, 40000, 2000, 100000, 9000, 80000, 300)
+SIZES = (300, 40000, 2000, 100000, 70000, 80000, 300)
 MANY = (16000,) * 140   # more than two segments, more than memory keeps
 SMALL = (10,) * 2800    # more than half a journal of outcomes
 
