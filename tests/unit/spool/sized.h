@@ -8,7 +8,7 @@
 
 #include "harness.h"
 
-#define S_SEGMENT_BYTES (8u << 20)
+#define S_SEGMENT_BYTES (4u << 20)
 #define S_MESSAGES_MAX  48u
 
 struct sized {
