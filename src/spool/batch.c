@@ -87,7 +87,8 @@ static void close_run(struct pn_batch *b)
 
 static void stage(struct pn_batch *b, const void *data, size_t len)
 {
-	memcpy(b->stage + b->stage_len, data, len);
+	if (len > 0) /* memcpy takes no NULL, even for nothing */
+		memcpy(b->stage + b->stage_len, data, len);
 	b->stage_len += len;
 }
 

@@ -17,9 +17,9 @@
 #include "spool/pool.h"
 
 /*
- * The largest is the largest size that jemalloc keeps in slabs and hands from thread to thread. Beyond it (16 KiB) each
- * block comes as pages of its own, often cold or given back to the kernel meanwhile: half a page fault for every
- * message of 4 KiB, two for one of 64 KiB.
+ * Small, usual and large ones are whole pages of a size that jemalloc keeps in slabs and hands from thread to thread. From
+ * 16 KiB on its blocks are pages of their own, often cold or given back to the kernel meanwhile (half a page fault for
+ * every message of 4 KiB): those come out of the pool's huge pages instead.
  */
 #define PN_BLOCK_SMALL_BYTES  4096u
 #define PN_BLOCK_USUAL_BYTES  8192u
