@@ -17,7 +17,7 @@
 #include "spool/pool.h"
 
 /*
- * Small, usual and large ones are whole pages of a size that jemalloc keeps in slabs and hands from thread to thread. From
+ * Small, usual and large ones have whole pages, in sizes that jemalloc keeps in slabs and hands to other threads. From
  * 16 KiB on its blocks are pages of their own, often cold or given back to the kernel meanwhile (half a page fault for
  * every message of 4 KiB): those come out of the pool's huge pages instead.
  */

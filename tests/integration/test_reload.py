@@ -195,7 +195,7 @@ def test_bad_file_changes_nothing():
 def test_what_needs_a_restart_is_named_until_then():
     with Sink() as first, Sink() as second, Gateway(upstreams=to(first.port)) as g:
         g.sections[""] = {"loops": 1}
-        g.sections["spool"] = {"memory_max_bytes": 8 << 20, "queue_messages_max": 1234}
+        g.sections["spool"] = {"memory_max_bytes": 64 << 20, "queue_messages_max": 1234}
         g.upstreams = to(second.port)
         for _ in range(2):  # the second reload still finds the first one's values at work
             first_line, *keys = rewrite(g).splitlines()
