@@ -314,6 +314,12 @@ static bool on_bdat(struct fake_session *s, const char *line)
 		if (s->fault == FAKE_SLOW_READER && reads % 16 == 0)
 			usleep(1000);
 		size_t n = pn_min_size(size, s->in_len);
+		if (is_refused) { /* counted, not kept */
+			s->in_len -= n;
+			memmove(s->in, s->in + n, s->in_len);
+			size -= n;
+			continue;
+		}
 		s->message.data = realloc(s->message.data, cap + n + 1);
 		CHECK(s->message.data);
 		memcpy(s->message.data + s->message.data_len, s->in, n);
