@@ -33,14 +33,26 @@ static void send_large(struct fixture *f, const char *to, enum pn_dsn_ret ret)
 	free(content);
 }
 
-static void spoil(struct fixture *f)
+static void spoil_files(struct fixture *f, const char *which)
 {
 	char command[256];
 	snprintf(command, sizeof(command),
-	         "for f in '%s'/spool/files/*.msg; do "
+	         "for f in '%s'/spool/%s; do "
 	         "printf X | dd of=\"$f\" bs=1 seek=150000 conv=notrunc status=none; done",
-	         f->h.dir);
+	         f->h.dir, which);
 	assert_int_equal(system(command), 0);
+}
+
+static void spoil(struct fixture *f)
+{
+	spoil_files(f, "files/*.msg");
+}
+
+static bool has_damaged(struct fixture *f, const char *which)
+{
+	char command[256];
+	snprintf(command, sizeof(command), "ls '%s'/spool/damaged/%s >/dev/null 2>&1", f->h.dir, which);
+	return system(command) == 0;
 }
 
 static bool is_held(struct fixture *f)
@@ -91,6 +103,35 @@ static void test_damaged_content_is_never_completed(void **state)
 	assert_int_equal(harness_action(&f->h, PN_RELAY_RETRY, &f->h.last_id), 0);
 	harness_wait(is_held(f));
 	assert_int_equal(fake_server_count(&f->server), 0);
+}
+
+/* The same in a segment: after the first attempt it is not in memory any more, and too large to be read whole. */
+static void test_damaged_record_is_never_completed(void **state)
+{
+	struct fixture *f = *state;
+	const char *to = "once@example.com";
+	char *content = some_content();
+	struct harness_mail mail = {.from = "s@example.org", .to = &to, .to_count = 1,
+	                            .content = pn_slice_str(content)};
+	f->h.settings.retry_first_s = f->h.settings.retry_max_s = 3600;
+	harness_start(&f->h);
+	harness_send(&f->h, &mail);
+	harness_wait(harness_counter(&f->h, "relay", "scheduled") == 1);
+	spoil_files(f, "segments/*.seg");
+	assert_int_equal(harness_action(&f->h, PN_RELAY_RETRY, &f->h.last_id), 0);
+	harness_wait(is_held(f));
+	harness_wait(has_damaged(f, "*.rec"));
+	assert_int_equal(fake_server_count(&f->server), 0);
+	free(content);
+}
+
+static int setup_large_inline(void **state)
+{
+	int rc = fixture_setup(state);
+	struct fixture *f = *state;
+	f->h.inline_max_bytes = 1 << 20;
+	harness_reopen(&f->h, 0);
+	return rc;
 }
 
 #ifdef PN_FAULT_INJECTION
@@ -168,6 +209,8 @@ int main(void)
 		T(test_damage_found_by_the_bounce),
 		T(test_bounce_with_a_sound_header),
 		T(test_damaged_content_is_never_completed),
+		cmocka_unit_test_setup_teardown(test_damaged_record_is_never_completed, setup_large_inline,
+		                                fixture_teardown),
 #ifdef PN_FAULT_INJECTION
 		T(test_unreadable_message_is_held_in_the_end),
 		T(test_unreadable_message_can_be_removed),
