@@ -101,6 +101,7 @@ json_t *pn_bench_machine_describe(void)
 	add_kernel(o);
 	put(o, "postern_bench", PN_VERSION);
 	put(o, "tls_library", pn_tls_library_version());
+	put(o, "aes_gcm", pn_tls_gcm_library());
 	put(o, "compiler", __VERSION__);
 #if PN_JEMALLOC
 	put(o, "allocator", "jemalloc");

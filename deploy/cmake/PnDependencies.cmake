@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: ISC
 # The libraries that we link, as imported targets:
 #   Dep::liburing Dep::libconfuse Dep::jansson Dep::libcares Dep::libidn Dep::libseccomp Dep::crypt
-#   Dep::cmocka (tests), BoringSSL::ssl BoringSSL::crypto, pn_allocator (jemalloc or nothing).
+#   Dep::ipsec_mb (amd64; empty elsewhere), Dep::cmocka (tests),
+#   BoringSSL::ssl BoringSSL::crypto, pn_allocator (jemalloc or nothing).
 # All are Debian packages, installed by deploy/install-deps, which also builds BoringSSL.
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
@@ -30,6 +31,21 @@ pn_dependency(libseccomp libseccomp libseccomp-dev)
 pn_dependency(crypt libcrypt libcrypt-dev)
 if(PN_TESTS AND NOT PN_FUZZ)
   pn_dependency(cmocka cmocka libcmocka-dev)
+endif()
+
+# AES-GCM with VAES and AVX-512, which BoringSSL of 2022 has not; src/tls/gcm.c asks the CPU. It brings no
+# pkg-config file.
+add_library(Dep::ipsec_mb INTERFACE IMPORTED GLOBAL)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$")
+  find_library(PN_IPSEC_MB_LIBRARY IPSec_MB)
+  find_path(PN_IPSEC_MB_INCLUDE intel-ipsec-mb.h)
+  if(NOT PN_IPSEC_MB_LIBRARY OR NOT PN_IPSEC_MB_INCLUDE)
+    message(FATAL_ERROR "libipsec-mb was not found. Install the Debian package libipsec-mb-dev, or run "
+      "deploy/install-deps, which installs all that is needed.")
+  endif()
+  target_link_libraries(Dep::ipsec_mb INTERFACE ${PN_IPSEC_MB_LIBRARY})
+  target_include_directories(Dep::ipsec_mb SYSTEM INTERFACE ${PN_IPSEC_MB_INCLUDE})
+  target_compile_definitions(Dep::ipsec_mb INTERFACE PN_HAVE_IPSEC_MB=1)
 endif()
 
 # What newer versions of liburing have and Debian 12's does not: PN_HAVE_<NAME>=1 where found.

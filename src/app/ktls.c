@@ -55,6 +55,7 @@ int pn_app_ktls_start(const struct pn_config *c, struct pn_error *err)
 	const struct pn_ktls_support *support = pn_app_ktls_support(c);
 	char text[256];
 
+	pn_logf(PN_LOG_INFO, "tls", "AES-GCM records by %s", pn_tls_gcm_library());
 	if (!support) {
 		pn_logf(PN_LOG_INFO, "ktls", "switched off: records are protected in user space");
 		return 0;

@@ -78,6 +78,7 @@ void pn_version_print(FILE *out)
 {
 	fprintf(out, "Postern %s\n", PN_VERSION);
 	fprintf(out, "  tls          %s\n", pn_tls_library_version());
+	fprintf(out, "  aes-gcm      %s\n", pn_tls_gcm_library());
 	fprintf(out, "  liburing     %s\n", PN_LIBURING_VERSION);
 	print_allocator(out);
 	fprintf(out, "  libconfuse   %s\n", confuse_version);

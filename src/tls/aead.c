@@ -9,6 +9,7 @@
 #include <postern/base/secret.h>
 
 #include "tls/alerts.h"
+#include "tls/gcm.h"
 
 #define EXPLICIT_NONCE_LEN 8
 #define NONCE_LEN          12
@@ -17,8 +18,12 @@
 #define CONTEXT_COUNT 16
 
 struct context {
-	EVP_AEAD_CTX aead; /* of the key; what key_len is 0 in is empty */
-	size_t key_len;
+	union {
+		EVP_AEAD_CTX aead;
+		struct pn_gcm_key gcm; /* is_gcm */
+	};
+	bool is_gcm;
+	size_t key_len; /* 0: empty */
 	enum pn_ktls_cipher cipher;
 	uint8_t key[PN_TLS_KEY_SIZE];
 };
@@ -39,7 +44,7 @@ static bool is_of(const struct context *c, const struct pn_tls_suite *suite,
 
 static void context_wipe(struct context *c)
 {
-	if (c->key_len > 0)
+	if (c->key_len > 0 && !c->is_gcm)
 		EVP_AEAD_CTX_cleanup(&c->aead);
 	pn_wipe(c, sizeof(*c));
 }
@@ -58,22 +63,25 @@ static const EVP_AEAD *aead_of(enum pn_ktls_cipher cipher)
 	return EVP_aead_chacha20_poly1305();
 }
 
-static const EVP_AEAD_CTX *context_for(const struct pn_tls_suite *suite,
-				       const struct pn_tls_secret *secret)
+static const struct context *context_for(const struct pn_tls_suite *suite,
+					 const struct pn_tls_secret *secret)
 {
 	struct context *c = place_of(secret);
 	size_t len = pn_tls_key_len(suite->cipher);
 
 	if (is_of(c, suite, secret))
-		return &c->aead;
+		return c;
 	context_wipe(c);
-	if (!EVP_AEAD_CTX_init(&c->aead, aead_of(suite->cipher), secret->key, len, PN_AEAD_TAG_LEN,
-			       NULL))
+	c->is_gcm = suite->cipher != PN_KTLS_CHACHA20_POLY1305 && pn_gcm_is_usable();
+	if (c->is_gcm)
+		pn_gcm_key_make(&c->gcm, secret->key, len);
+	else if (!EVP_AEAD_CTX_init(&c->aead, aead_of(suite->cipher), secret->key, len,
+				    PN_AEAD_TAG_LEN, NULL))
 		return NULL;
 	c->key_len = len;
 	c->cipher = suite->cipher;
 	memcpy(c->key, secret->key, len);
-	return &c->aead;
+	return c;
 }
 
 void pn_aead_forget(const struct pn_tls_suite *suite, const struct pn_tls_secret *secret)
@@ -140,18 +148,20 @@ bool pn_aead_open(const struct pn_tls_suite *suite, struct pn_tls_secret *secret
 	uint8_t *body = record + before;
 	uint8_t nonce[NONCE_LEN];
 	uint8_t ad[AD_MAX];
-	const EVP_AEAD_CTX *context;
+	const struct context *c;
 	size_t ad_len;
 
 	if (len < before + PN_AEAD_TAG_LEN)
 		return false;
-	context = context_for(suite, secret);
-	if (!context)
+	c = context_for(suite, secret);
+	if (!c)
 		return false;
 	nonce_make(secret, explicit_len(suite) ? record + PN_AEAD_HEADER_LEN : NULL, nonce);
 	ad_len = ad_make(suite, secret->sequence, record, len - before - PN_AEAD_TAG_LEN, ad);
-	if (!EVP_AEAD_CTX_open(context, body, ret_len, len - before, nonce, NONCE_LEN, body,
-			       len - before, ad, ad_len))
+	*ret_len = len - before - PN_AEAD_TAG_LEN;
+	if (c->is_gcm ? !pn_gcm_open(&c->gcm, body, body, len - before, nonce, pn_slice(ad, ad_len))
+		      : !EVP_AEAD_CTX_open(&c->aead, body, ret_len, len - before, nonce, NONCE_LEN,
+					   body, len - before, ad, ad_len))
 		return false;
 	secret->sequence++;
 	*ret = body;
@@ -164,12 +174,12 @@ bool pn_aead_seal(const struct pn_tls_suite *suite, struct pn_tls_secret *secret
 	size_t before = PN_AEAD_HEADER_LEN + explicit_len(suite);
 	size_t body_len = plain.len + pn_aead_overhead(suite) - PN_AEAD_HEADER_LEN;
 	bool is_type_inside = is_tls13(suite);
-	const EVP_AEAD_CTX *context = context_for(suite, secret);
+	const struct context *c = context_for(suite, secret);
 	uint8_t nonce[NONCE_LEN];
 	uint8_t ad[AD_MAX];
 	size_t ad_len, behind_len;
 
-	if (!context)
+	if (!c)
 		return false;
 	to[0] = is_type_inside ? PN_TLS_TYPE_DATA : type;
 	to[1] = to[2] = 3;
@@ -180,9 +190,13 @@ bool pn_aead_seal(const struct pn_tls_suite *suite, struct pn_tls_secret *secret
 		pn_tls_put_sequence(to + PN_AEAD_HEADER_LEN, secret->sequence);
 	nonce_make(secret, explicit_len(suite) ? to + PN_AEAD_HEADER_LEN : NULL, nonce);
 	ad_len = ad_make(suite, secret->sequence, to, plain.len, ad);
-	if (!EVP_AEAD_CTX_seal_scatter(context, to + before, to + before + plain.len, &behind_len,
-				       PN_AEAD_TAG_LEN + 1, nonce, NONCE_LEN, plain.ptr, plain.len,
-				       &type, is_type_inside ? 1 : 0, ad, ad_len))
+	if (c->is_gcm)
+		pn_gcm_seal(&c->gcm, to + before, plain, pn_slice(&type, is_type_inside ? 1 : 0),
+			    nonce, pn_slice(ad, ad_len));
+	else if (!EVP_AEAD_CTX_seal_scatter(&c->aead, to + before, to + before + plain.len,
+					    &behind_len, PN_AEAD_TAG_LEN + 1, nonce, NONCE_LEN,
+					    plain.ptr, plain.len, &type, is_type_inside ? 1 : 0, ad,
+					    ad_len))
 		return false;
 	secret->sequence++;
 	return true;

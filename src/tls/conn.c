@@ -10,6 +10,7 @@
 #include <postern/base/secret.h>
 
 #include "tls/client.h"
+#include "tls/gcm.h"
 #include "tls/ktls.h"
 #include "tls/policy.h"
 #include "tls/record_aead.h"
@@ -205,4 +206,9 @@ struct pn_record *pn_tls_conn_finish(struct pn_tls_conn *conn, struct pn_tls_fac
 const char *pn_tls_library_version(void)
 {
 	return "BoringSSL (API " STRINGIFY(BORINGSSL_API_VERSION) ")";
+}
+
+const char *pn_tls_gcm_library(void)
+{
+	return pn_gcm_is_usable() ? pn_gcm_name() : "BoringSSL";
 }

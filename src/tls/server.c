@@ -16,6 +16,7 @@
 #include <postern/tls/crypto.h>
 
 #include "tls/conn.h"
+#include "tls/gcm.h"
 #include "tls/policy.h"
 #include "tls/tickets.h"
 
@@ -121,6 +122,8 @@ struct pn_tls_server *pn_tls_server_new(const struct pn_tls_server_settings *set
 {
 	struct pn_tls_server *s;
 
+	/* Here, not in the first handshake of a loop. */
+	(void)pn_gcm_is_usable();
 	if (settings->certificate_count == 0) {
 		(void)pn_error_set(err, "no TLS certificate is configured");
 		return NULL;

@@ -15,7 +15,9 @@ if not os.access(BENCH, os.X_OK):
     print(f"{BENCH} is not built")
     raise SystemExit(77)
 
-LIMIT_ROWS = {"tls_full_ecdsa", "tls_full_rsa", "tls_resumed", "open_aes128_4k", "open_aes128_16k", "open_aes256_4k",
+LIMIT_ROWS = {"tls_full_ecdsa", "tls_full_rsa", "tls_resumed", "open_aes128_4k", "open_aes128_16k",
+              "open_boringssl_4k", "open_boringssl_16k", "open_boringssl_aes256_16k", "seal_boringssl_4k",
+              "seal_boringssl_16k",
               "open_aes256_16k", "open_chacha_4k", "open_chacha_16k", "seal_aes128_4k", "seal_aes128_16k",
               "ring_connection", "ring_exchange", "ring_message", "ring_receive_64k", "ring_receive_1m", "ring_send_4k",
               "ring_send_64k", "ring_send_1m", "sync_append", "sync_overwrite", "sync_group", "sync_4k_group",

@@ -148,5 +148,8 @@ struct pn_record *pn_tls_conn_finish(struct pn_tls_conn *conn, struct pn_tls_fac
 
 /* "BoringSSL ..." for --version. */
 const char *pn_tls_library_version(void);
+/* Who seals and opens our records of AES-GCM: "libipsec-mb ..." where the CPU has what that needs, else "BoringSSL".
+ * Static. Any thread; the first call takes some milliseconds (pn_tls_server_new() makes it, too). */
+const char *pn_tls_gcm_library(void);
 
 #endif
