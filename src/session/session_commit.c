@@ -192,6 +192,7 @@ bool pn_session_commit(struct pn_session *s, const struct pn_edit_list *edits)
 		return false;
 	pn_session_message_fill(&c->log, s, e, facts->size_bytes);
 	c->recipient_count = e->recipient_count;
+	pn_session_rescue(s);
 	c->txn = s->txn;
 	s->txn = NULL;
 	pn_list_push_back(&s->commits, &c->node);

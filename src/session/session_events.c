@@ -21,6 +21,7 @@ void pn_session_drop_message(struct pn_session *s)
 {
 	if (!s->txn)
 		return;
+	pn_session_rescue(s);
 	pn_spool_txn_abort(s->txn);
 	s->txn = NULL;
 }

@@ -127,6 +127,9 @@ struct pn_acceptor {
 	socklen_t addr_len;
 };
 
+/* A record has no more content (RFC 8446 5.1); with type and padding it may have 256 octets more (5.2). */
+#define PN_SESSION_PLACED_MAX (16384u + 256u)
+
 struct pn_session_service {
 	struct pn_loop *loop;
 	struct pn_session_shared *shared;
@@ -135,6 +138,9 @@ struct pn_session_service {
 	struct pn_list sessions;
 	size_t session_count;
 	struct pn_buf replies; /* scratch: plaintext replies of the session that is being pumped */
+	struct pn_slice *placed; /* the rest of the input at hand, while it lies in the spool's memory */
+	size_t rescued_len;
+	uint8_t rescued[PN_SESSION_PLACED_MAX]; /* scratch: that rest, carried away from there */
 	unsigned index;
 	struct pn_list acceptors;
 	bool is_draining;
@@ -188,6 +194,15 @@ void pn_session_resume(struct pn_session *s);
 void pn_session_flush(struct pn_session *s);
 void pn_session_send(struct pn_session *s);
 bool pn_session_is_output_full(const struct pn_session *s);
+
+/* session_place.c */
+/* Where the next content may be opened to, and how much has room there; 0: nowhere. */
+size_t pn_session_place(const struct pn_session *s, uint8_t **ret);
+/* *in was, and is given to the protocol now; until pn_session_placed_over(). */
+void pn_session_placed(struct pn_session *s, struct pn_slice *in);
+void pn_session_placed_over(struct pn_session *s);
+/* The message leaves the session's hands: what is left of *in is carried away from its memory. */
+void pn_session_rescue(struct pn_session *s);
 
 /* session_tls.c */
 int pn_session_tls_start(struct pn_session *s);

@@ -244,7 +244,10 @@ static size_t feed_open(struct pn_session *s, uint8_t *data, size_t len)
 	pn_record_input(record, data, len);
 	while (s->state == PN_SESSION_OPEN && s->wait == PN_WAIT_NONE) {
 		struct pn_slice plain;
-		enum pn_record_status status = pn_record_open(record, &plain, &s->out);
+		uint8_t *place = NULL;
+		size_t room = pn_session_place(s, &place);
+		enum pn_record_status status =
+			pn_record_open_into(record, place, room, &plain, &s->out);
 		if (status == PN_RECORD_WANT)
 			return 0;
 		if (status != PN_RECORD_OK) {
@@ -252,9 +255,12 @@ static size_t feed_open(struct pn_session *s, uint8_t *data, size_t len)
 			return 0;
 		}
 		s->bytes_in += plain.len;
+		if (room > 0 && plain.ptr == place)
+			pn_session_placed(s, &plain);
 		step(s, &plain);
-		if (s->state == PN_SESSION_OPEN && !keep(s, &s->plain_backlog, plain))
-			return 0;
+		if (s->state == PN_SESSION_OPEN)
+			(void)keep(s, &s->plain_backlog, plain);
+		pn_session_placed_over(s);
 	}
 	/* In HANDSHAKE after STARTTLS the record is gone, and nothing that follows in this input
 	 * may survive. */

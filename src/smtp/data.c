@@ -154,6 +154,11 @@ enum pn_data_status pn_data_scan(struct pn_data_scanner *s, struct pn_slice *in,
 	return PN_DATA_MORE;
 }
 
+bool pn_data_is_shrinking(const struct pn_data_scanner *s)
+{
+	return s->policy == PN_LINE_REJECT && s->state != SCAN_CR;
+}
+
 bool pn_data_scan_finish(struct pn_data_scanner *s, struct pn_slice *ret_run)
 {
 	*ret_run = PN_SLICE_NULL;

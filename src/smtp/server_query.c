@@ -19,6 +19,13 @@ bool pn_smtp_server_is_receiving(const struct pn_smtp_server *s)
 	return pn_smtp_server_is_in_transaction(s) && s->txn->is_receiving;
 }
 
+bool pn_smtp_server_is_storing_in_place(const struct pn_smtp_server *s)
+{
+	return (s->phase == PN_PHASE_DATA || s->phase == PN_PHASE_CHUNK) &&
+	       pn_smtp_server_is_receiving(s) && !s->txn->body->is_aborted &&
+	       pn_data_is_shrinking(&s->txn->body->scanner);
+}
+
 bool pn_smtp_server_is_in_content(const struct pn_smtp_server *s)
 {
 	return s->phase == PN_PHASE_DATA || s->phase == PN_PHASE_CHUNK || s->phase == PN_PHASE_SWALLOW;

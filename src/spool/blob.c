@@ -146,6 +146,14 @@ static bool add_block(struct pn_spool_blob *b, enum pn_budget budget, uint32_t s
 	return true;
 }
 
+size_t pn_blob_room(const struct pn_spool_blob *b, uint64_t inline_max, uint8_t **ret)
+{
+	if (!b->last || b->size_bytes >= inline_max)
+		return 0;
+	*ret = b->last->octets + b->last->end;
+	return pn_min_size(b->last->cap - b->last->end, (size_t)(inline_max - b->size_bytes));
+}
+
 size_t pn_blob_append(struct pn_spool_blob *b, struct pn_slice content, uint64_t inline_max)
 {
 	size_t taken = 0;
@@ -155,7 +163,9 @@ size_t pn_blob_append(struct pn_spool_blob *b, struct pn_slice content, uint64_t
 			break;
 		size_t n = pn_min_size(content.len, b->last->cap - b->last->end);
 		n = pn_min_size(n, (size_t)(inline_max - b->size_bytes));
-		memcpy(b->last->octets + b->last->end, content.ptr, n);
+		/* It is there already, or behind it, as far as the owner had it put there. */
+		if (content.ptr != b->last->octets + b->last->end)
+			memmove(b->last->octets + b->last->end, content.ptr, n);
 		b->last->end += (uint32_t)n;
 		b->size_bytes += n;
 		taken += n;

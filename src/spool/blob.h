@@ -72,7 +72,10 @@ struct pn_spool_blob *pn_blob_new(struct pn_spool *spool);
 void pn_blob_ref(struct pn_spool_blob *b);
 /* NULL is fine. */
 void pn_blob_unref(struct pn_spool_blob *b);
-/* Appends content as far as the budget for inline messages goes; returns how much was taken. */
+/* Where content has room without another block; see pn_spool_txn_room(). */
+size_t pn_blob_room(const struct pn_spool_blob *b, uint64_t inline_max, uint8_t **ret);
+/* Appends content (which may lie in that room already) as far as the budget for inline messages goes; returns how much
+ * was taken. */
 size_t pn_blob_append(struct pn_spool_blob *b, struct pn_slice content, uint64_t inline_max);
 /* Puts a copy of the commit part behind the content: now the blocks want only the head. 0 or -ENOMEM. */
 int pn_blob_seal(struct pn_spool_blob *b, struct pn_slice commit) PN_MUST_CHECK;

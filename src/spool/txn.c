@@ -87,6 +87,14 @@ static int spill(struct pn_spool_txn *t)
 	return 0;
 }
 
+size_t pn_spool_txn_room(const struct pn_spool_txn *t, uint8_t **ret)
+{
+	PN_ASSERT(!t->is_committing);
+	if (t->error < 0 || t->large)
+		return 0;
+	return pn_blob_room(t->blob, t->w->spool->settings.inline_max_bytes, ret);
+}
+
 int pn_spool_txn_write(struct pn_spool_txn *t, struct pn_slice content)
 {
 	int res = 0;

@@ -141,8 +141,9 @@ static size_t ad_make(const struct pn_tls_suite *suite, uint64_t sequence, const
 	return AD_MAX;
 }
 
-bool pn_aead_open(const struct pn_tls_suite *suite, struct pn_tls_secret *secret, uint8_t *record,
-		  size_t len, uint8_t **ret, size_t *ret_len)
+bool pn_aead_open_into(const struct pn_tls_suite *suite, struct pn_tls_secret *secret,
+		       uint8_t *record, size_t len, uint8_t *into, size_t room, uint8_t **ret,
+		       size_t *ret_len)
 {
 	size_t before = PN_AEAD_HEADER_LEN + explicit_len(suite);
 	uint8_t *body = record + before;
@@ -159,12 +160,12 @@ bool pn_aead_open(const struct pn_tls_suite *suite, struct pn_tls_secret *secret
 	nonce_make(secret, explicit_len(suite) ? record + PN_AEAD_HEADER_LEN : NULL, nonce);
 	ad_len = ad_make(suite, secret->sequence, record, len - before - PN_AEAD_TAG_LEN, ad);
 	*ret_len = len - before - PN_AEAD_TAG_LEN;
-	if (c->is_gcm ? !pn_gcm_open(&c->gcm, body, body, len - before, nonce, pn_slice(ad, ad_len))
-		      : !EVP_AEAD_CTX_open(&c->aead, body, ret_len, len - before, nonce, NONCE_LEN,
+	*ret = room > 0 && *ret_len <= room ? into : body;
+	if (c->is_gcm ? !pn_gcm_open(&c->gcm, *ret, body, len - before, nonce, pn_slice(ad, ad_len))
+		      : !EVP_AEAD_CTX_open(&c->aead, *ret, ret_len, *ret_len, nonce, NONCE_LEN,
 					   body, len - before, ad, ad_len))
 		return false;
 	secret->sequence++;
-	*ret = body;
 	return true;
 }
 

@@ -25,11 +25,19 @@
 /* Octets that a record is longer than its content. */
 size_t pn_aead_overhead(const struct pn_tls_suite *suite);
 /*
- * Opens a whole record where it lies and counts the sequence on. The header was looked at. *ret points
- * into the record: the content, in TLS 1.3 with type and padding behind it. False: bad_record_mac.
+ * Opens a whole record to `into`, which does not overlap it, or where it lies if `room` is less than all of its
+ * plaintext, and counts the sequence on. The header was looked at. *ret points to the content, in TLS 1.3 with type
+ * and padding behind it. False: bad_record_mac.
  */
-bool pn_aead_open(const struct pn_tls_suite *suite, struct pn_tls_secret *secret, uint8_t *record,
-		  size_t len, uint8_t **ret, size_t *ret_len) PN_MUST_CHECK;
+bool pn_aead_open_into(const struct pn_tls_suite *suite, struct pn_tls_secret *secret,
+		       uint8_t *record, size_t len, uint8_t *into, size_t room, uint8_t **ret,
+		       size_t *ret_len) PN_MUST_CHECK;
+/* The same, where it lies. */
+static inline bool pn_aead_open(const struct pn_tls_suite *suite, struct pn_tls_secret *secret,
+				uint8_t *record, size_t len, uint8_t **ret, size_t *ret_len)
+{
+	return pn_aead_open_into(suite, secret, record, len, NULL, 0, ret, ret_len);
+}
 /* Writes one record of at most PN_AEAD_PLAIN_MAX octets, content and overhead long, to `to`, which does
  * not overlap the content, and counts the sequence on. */
 bool pn_aead_seal(const struct pn_tls_suite *suite, struct pn_tls_secret *secret, uint8_t type,

@@ -5,7 +5,7 @@
  * A record that lies whole in the input is opened where it lies and its plaintext handed on from there;
  * only one that the end of an input cuts is gathered, in memory that goes when it is used up.
  * Plaintext is sealed straight into the output. What was handed on is wiped as soon as the owner asks for
- * more or pauses (passwords are among it).
+ * more or pauses (passwords are among it), unless the owner lent the memory for it.
  *
  * Alerts, limits and orders are BoringSSL's unless RFC 8446 names another alert. A KeyUpdate that the
  * peer asks for goes out in front of the next data (RFC 8446 4.6.3).
@@ -310,8 +310,8 @@ static enum pn_record_status record_take(struct pn_aead_record *a, uint8_t *reco
 	/* RFC 8446 5: change_cipher_spec has its place in the handshake alone, where it is in the clear. */
 	if (is_tls13(a) && type == PN_TLS_TYPE_CHANGE_CIPHER_SPEC)
 		return pn_aead_fail(a, PN_ALERT_UNEXPECTED_MESSAGE, out);
-	if (!pn_aead_open(&a->keys.suite, &a->keys.receive, record, record_len(record), &plain,
-			  &len))
+	if (!pn_aead_open_into(&a->keys.suite, &a->keys.receive, record, record_len(record),
+			       a->base.into, a->base.into_room, &plain, &len))
 		return pn_aead_fail(a, PN_ALERT_BAD_RECORD_MAC, out);
 	if (len > PN_AEAD_PLAIN_MAX + (is_tls13(a) ? 1u : 0u))
 		return pn_aead_fail(a, PN_ALERT_RECORD_OVERFLOW, out);
@@ -324,7 +324,7 @@ static enum pn_record_status record_take(struct pn_aead_record *a, uint8_t *reco
 	if (status == PN_RECORD_OK) {
 		*ret = pn_slice(plain, len);
 		a->given = plain;
-		a->given_len = len;
+		a->given_len = plain == a->base.into ? 0 : len;
 	}
 	return status;
 }

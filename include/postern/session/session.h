@@ -100,7 +100,7 @@ struct pn_session_shared {
 	X(handshakes_full) X(handshakes_resumed) X(handshakes_failed) X(handshake_timeouts)        \
 	X(starttls_injections) X(auth_ok) X(auth_failed) X(auth_tempfailed) X(auth_delays)         \
 	X(messages_accepted) X(messages_failed) X(messages_rejected) X(recipients_accepted)        \
-	X(content_bytes) X(senders_not_owned) X(spool_refusals)                                    \
+	X(content_bytes) X(records_placed) X(senders_not_owned) X(spool_refusals)                                    \
 	X(idle_timeouts) X(data_timeouts) X(session_timeouts) X(output_stalls) X(backlog_overflows) \
 	X(protocol_closes) X(peer_resets) X(drained) X(drain_timeouts) X(commit_waits)
 /* clang-format on */

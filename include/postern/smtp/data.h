@@ -40,6 +40,11 @@ enum pn_data_status pn_data_scan(struct pn_data_scanner *s, struct pn_slice *in,
  * lone CR at the end counts as bare.
  */
 bool pn_data_scan_finish(struct pn_data_scanner *s, struct pn_slice *ret_run);
+/*
+ * Whether all the runs that come of the next input, in order, never take more octets than were used of that input:
+ * no octet is held back, none will be repaired. Then they may be stored over the input, from its front on.
+ */
+bool pn_data_is_shrinking(const struct pn_data_scanner *s);
 static inline bool pn_data_is_dirty(const struct pn_data_scanner *s)
 {
 	return s->policy == PN_LINE_REJECT && (s->has_bare_cr || s->has_bare_lf || s->has_nul);

@@ -193,6 +193,9 @@ void pn_smtp_server_abort(struct pn_smtp_server *s, enum pn_reply reply, struct 
 bool pn_smtp_server_is_idle(const struct pn_smtp_server *s);
 bool pn_smtp_server_is_in_transaction(const struct pn_smtp_server *s);
 bool pn_smtp_server_is_receiving(const struct pn_smtp_server *s);       /* between DATA_BEGIN and DATA_END */
+/* the next octets are content, and what EV_CONTENT gives of one input may be stored over that input, from its front
+ * on, in the order it is given (data.h) */
+bool pn_smtp_server_is_storing_in_place(const struct pn_smtp_server *s);
 /* the next octet is content, also of a message or a chunk that is refused already and only read to its end */
 bool pn_smtp_server_is_in_content(const struct pn_smtp_server *s);
 bool pn_smtp_server_is_authenticated(const struct pn_smtp_server *s);

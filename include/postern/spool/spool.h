@@ -73,6 +73,12 @@ enum pn_rcpt_state { PN_RCPT_PENDING, PN_RCPT_DELIVERED, PN_RCPT_BOUNCED, PN_RCP
 /* Starts one. NULL with errno-style *ret_err (as pn_spool_admit, or -ENOMEM). No I/O yet. */
 struct pn_spool_txn *pn_spool_txn_begin(struct pn_spool_writer *w, int *ret_err);
 /*
+ * Where the next content will lie in memory, and how many octets have room there; 0: nowhere yet. What the caller
+ * puts there and then gives to pn_spool_txn_write(), all of it or parts in their order, is not copied again. Good until
+ * the next call on t; what lies there behind the content is not kept.
+ */
+size_t pn_spool_txn_room(const struct pn_spool_txn *t, uint8_t **ret);
+/*
  * Adds content (copied before return). 0: go on. 1: taken, but the disk is behind: stop feeding
  * until on_writable is called. -errno: the message
  * cannot be stored; abort it (452).

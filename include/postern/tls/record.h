@@ -60,6 +60,9 @@ struct pn_record_ops {
 struct pn_record {
 	const struct pn_record_ops *ops;
 	bool wants_quiet; /* see pn_record_quiet() */
+	/* See pn_record_open_into(); set during the call alone. */
+	uint8_t *into;
+	size_t into_room;
 };
 
 static inline void pn_record_input(struct pn_record *r, uint8_t *data, size_t len)
@@ -73,6 +76,22 @@ PN_MUST_CHECK static inline enum pn_record_status pn_record_open(struct pn_recor
 								 struct pn_buf *out)
 {
 	return r->ops->open(r, ret, out);
+}
+
+/*
+ * As pn_record_open(), and lends `room` octets at `into`: where the record opens what it got to another place than
+ * it came in, and the next record has room there (up to 17 octets more than its content), the plaintext is put there,
+ * ret->ptr == into, and it is the owner's, who keeps it or wipes it. Octets behind it in the room may be changed.
+ */
+PN_MUST_CHECK static inline enum pn_record_status
+pn_record_open_into(struct pn_record *r, uint8_t *into, size_t room, struct pn_slice *ret,
+		    struct pn_buf *out)
+{
+	r->into = into;
+	r->into_room = room;
+	enum pn_record_status status = r->ops->open(r, ret, out);
+	r->into_room = 0;
+	return status;
 }
 
 /* Protects all of `plain` and appends to out; an empty slice lets out what is held back (session

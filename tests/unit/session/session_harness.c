@@ -18,6 +18,8 @@
 
 char c_text[2048];
 
+uint32_t h_inline_max_bytes = 64 * 1024;
+
 static void submit(struct pn_spool_entry *entry, void *ctx)
 {
 	struct harness *h = ctx;
@@ -97,7 +99,7 @@ static void make_stores(struct harness *h)
 	(void)snprintf(spool, sizeof(spool), "%s/spool", h->path);
 	assert_int_equal(mkdir(spool, 0700), 0);
 	struct pn_spool_settings s = { .path = spool,
-				       .inline_max_bytes = 64 * 1024,
+				       .inline_max_bytes = h_inline_max_bytes,
 				       .segment_size_bytes = 4u << 20,
 				       .memory_max_bytes = 32u << 20,
 				       .queue_messages_max = 1000,

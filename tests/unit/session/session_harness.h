@@ -35,6 +35,8 @@ struct harness {
 	bool is_drained;
 };
 
+/* Of the spools that h_init() makes. */
+extern uint32_t h_inline_max_bytes;
 /* Makes everything; `values` has generous limits. */
 void h_init(struct harness *h);
 /* Starts the service. */

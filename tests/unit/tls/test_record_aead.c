@@ -181,6 +181,69 @@ static void test_whole_records_stay_where_they_are(void **state)
 	link_close(&l);
 }
 
+/* Memory of the owner's takes the plaintext where it has room for all of it, type and padding too; and data alone is
+ * said to be there. */
+static void check_into(uint16_t version, const char *suites)
+{
+	struct link l;
+	struct pn_slice got;
+	uint8_t *data = pattern(3000), place[4000];
+	size_t type_len = version == 0x0304;
+
+	link_open(&l, true, version, suites);
+	for (int i = 0; i < 4; i++) {
+		/* Whole, cut in two, without room by one octet, without any. */
+		size_t room = i == 2 ? 3000 + type_len - 1 : i == 3 ? 0 : 3000 + type_len;
+		struct pn_buf *in = &l.us.in;
+		size_t first;
+
+		memset(place, 0xee, sizeof(place));
+		peer_write(&l, data, 3000);
+		first = i == 1 ? 1000 : pn_buf_len(in);
+		pn_record_input(l.us.record, in->data + in->head, first);
+		if (i == 1) {
+			assert_int_equal(pn_record_open_into(l.us.record, place + 1, room, &got,
+							     &l.peer.in),
+					 PN_RECORD_WANT);
+			pn_record_input(l.us.record, in->data + in->head + first,
+					pn_buf_len(in) - first);
+		}
+		assert_int_equal(pn_record_open_into(l.us.record, place + 1, room, &got, &l.peer.in),
+				 PN_RECORD_OK);
+		assert_true((got.ptr == place + 1) == (i < 2));
+		assert_int_equal(got.len, 3000);
+		assert_memory_equal(got.ptr, data, 3000);
+		assert_int_equal(place[0], 0xee);
+		assert_int_equal(place[1 + room], 0xee);
+		/* What the owner lent is not wiped, what it did not is. */
+		const uint8_t *was = got.ptr;
+		assert_int_equal(pn_record_open(l.us.record, &got, &l.peer.in), PN_RECORD_WANT);
+		if (i < 2)
+			assert_memory_equal(was, data, 3000);
+		else
+			assert_int_equal(was[0] | was[2999], 0);
+		pn_buf_consume(in, pn_buf_len(in));
+	}
+	peer_write(&l, data, 3000);
+	l.us.in.data[l.us.in.tail - 1] ^= 1;
+	pn_record_input(l.us.record, l.us.in.data + l.us.in.head, pn_buf_len(&l.us.in));
+	memset(place, 0xee, sizeof(place));
+	assert_int_equal(pn_record_open_into(l.us.record, place, sizeof(place), &got, &l.peer.in),
+			 PN_RECORD_FAILED);
+	for (size_t i = 0; i < 3000; i++)
+		assert_int_equal(place[i], 0);
+	pn_buf_consume(&l.us.in, pn_buf_len(&l.us.in));
+	free(data);
+	link_close(&l);
+}
+
+static void test_into_memory_of_the_owner(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < PN_ARRAY_SIZE(kinds); i++)
+		check_into(kinds[i].version, kinds[i].suites);
+}
+
 /* What ciphers make of keys lies in fewer places of a thread than there are connections. */
 static void test_many_connections_in_turn(void **state)
 {
@@ -282,6 +345,7 @@ int main(void)
 		cmocka_unit_test(test_other_suites_of_tls13),
 		cmocka_unit_test(test_every_cut),
 		cmocka_unit_test(test_whole_records_stay_where_they_are),
+		cmocka_unit_test(test_into_memory_of_the_owner),
 		cmocka_unit_test(test_many_connections_in_turn),
 		cmocka_unit_test(test_tickets_come_first),
 		cmocka_unit_test(test_who_stays_with_boringssl),
