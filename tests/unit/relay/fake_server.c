@@ -286,6 +286,7 @@ static bool on_data(struct fake_session *s)
 		return false;
 	}
 	if (s->fault == FAKE_SILENT_AFTER_DOT) {
+		s->server->held++;
 		while (hear(s))
 			s->in_len = 0;
 		return false;
@@ -425,8 +426,22 @@ static bool on_command(struct fake_session *s, const char *line)
 	return say(s, "500 5.5.2 what?\r\n");
 }
 
+static int take_fault(struct fake_server *server)
+{
+	int fault = atomic_load(&server->fault);
+	uint32_t left = atomic_load(&server->fault_count);
+	if (fault != FAKE_NO_FAULT && left > 0 && atomic_fetch_sub(&server->fault_count, 1) == 1)
+		atomic_store(&server->fault, FAKE_NO_FAULT);
+	return fault;
+}
+
 static bool greet(struct fake_session *s)
 {
+	if (s->fault == FAKE_HOLD_GREETING) {
+		while (s->server->is_greeting_held && !s->server->is_stopping)
+			usleep(1000);
+		s->fault = take_fault(s->server);
+	}
 	switch (s->fault) {
 	case FAKE_CLOSE_AT_CONNECT:
 		return false;
@@ -460,15 +475,6 @@ static void session_run(struct fake_session *s)
 	is_good = is_good && greet(s);
 	while (is_good)
 		is_good = get_line(s, line, sizeof(line)) && on_command(s, line);
-}
-
-static int take_fault(struct fake_server *server)
-{
-	int fault = atomic_load(&server->fault);
-	uint32_t left = atomic_load(&server->fault_count);
-	if (fault != FAKE_NO_FAULT && left > 0 && atomic_fetch_sub(&server->fault_count, 1) == 1)
-		atomic_store(&server->fault, FAKE_NO_FAULT);
-	return fault;
 }
 
 static void *session_main(void *ctx)

@@ -24,6 +24,7 @@ enum fake_fault {
 	FAKE_CLOSE_IN_DATA,
 	FAKE_CLOSE_AFTER_DOT,  /* takes the message, says nothing */
 	FAKE_SILENT,           /* no greeting */
+	FAKE_HOLD_GREETING,    /* none while `is_greeting_held`; then takes the fault of that moment */
 	FAKE_SILENT_AFTER_DOT,
 	FAKE_HOLD_AFTER_DOT,   /* answers once `fault` has another value */
 	FAKE_NONSENSE,         /* instead of a greeting */
@@ -53,6 +54,7 @@ struct fake_server {
 	/* Set before or while running. */
 	_Atomic int fault;             /* enum fake_fault */
 	_Atomic uint32_t fault_count;  /* only so many connections misbehave; 0: all */
+	_Atomic bool is_greeting_held;
 	_Atomic bool is_final_defer;   /* 451 after the content */
 	_Atomic uint32_t final_delay_ms; /* before the reply to the content */
 	const char *_Atomic ehlo;      /* keywords, separated by spaces */
@@ -70,7 +72,7 @@ struct fake_server {
 	size_t message_count;
 	char *once[64];
 	size_t once_count;
-	_Atomic uint32_t held;         /* sessions that FAKE_HOLD_AFTER_DOT has come to */
+	_Atomic uint32_t held;         /* sessions that FAKE_HOLD_AFTER_DOT or FAKE_SILENT_AFTER_DOT has come to */
 	_Atomic uint32_t connections, open_connections, connections_high;
 	/* private */
 	int fd;

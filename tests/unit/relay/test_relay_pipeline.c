@@ -152,6 +152,42 @@ static void test_messages_per_connection_holds(void **state)
 	assert_in_range(atomic_load(&f->server.connections), 10, 50);
 }
 
+/* The server takes its time with the first message, longer than it may with a block of content: that it is to answer
+ * is not forgotten because another has begun behind it (RFC 5321 4.5.3.2.6). */
+static void test_the_first_has_its_time_with_another_behind_it(void **state)
+{
+	static const char *const domains[] = {"dead.example"};
+	struct fixture *f = *state;
+	struct pn_upstream_settings *u = &f->h.upstreams[0];
+	u->data_block_timeout_s = 1;
+	u->data_end_timeout_s = u->greeting_timeout_s = 3600;
+	fixture_start_other(f);
+	atomic_store(&f->other.fault, FAKE_SILENT);
+	u = harness_upstream(&f->h, 1, "dead", f->other.port);
+	u->domains = domains;
+	u->domain_count = 1;
+	u->greeting_timeout_s = 3;
+	atomic_store(&f->server.is_greeting_held, true);
+	atomic_store(&f->server.fault, FAKE_HOLD_GREETING);
+	start(f, NULL, false);
+	send_many(&f->h, "ok", 2);
+	harness_wait(harness_counter(&f->h, "upstream", "waiting") == 1);
+	atomic_store(&f->server.fault, FAKE_HOLD_AFTER_DOT);
+	atomic_store(&f->server.is_greeting_held, false);
+	harness_wait(atomic_load(&f->server.held) == 1);
+	assert_int_equal(harness_counter(&f->h, "upstream", "transactions_pipelined"), 1);
+	/* The relay's own clock tells when more than the time for a block is over. */
+	harness_send_simple(&f->h, "s@example.org", "ok@dead.example");
+	harness_wait(harness_counter(&f->h, "relay", "deferred") >= 1);
+	assert_int_equal(harness_counter(&f->h, "relay", "in_doubt"), 0);
+	atomic_store(&f->server.fault, FAKE_NO_FAULT);
+	atomic_store(&f->other.fault, FAKE_NO_FAULT);
+	harness_wait(harness_messages(&f->h) == 0);
+	expect_each_once(&f->server, "ok", 2);
+	assert_int_equal(fake_server_count(&f->server), 2);
+	assert_int_equal(atomic_load(&f->server.connections), 1);
+}
+
 static void test_stopping_in_the_middle_loses_nothing(void **state)
 {
 	struct fixture *f = *state;
@@ -176,6 +212,7 @@ int main(void)
 		TEST(test_lmtp_counts_the_replies_of_each),
 		TEST(test_a_lost_connection_leaves_as_many_in_doubt_as_were_open),
 		TEST(test_messages_per_connection_holds),
+		TEST(test_the_first_has_its_time_with_another_behind_it),
 		TEST(test_stopping_in_the_middle_loses_nothing),
 #undef TEST
 	};
