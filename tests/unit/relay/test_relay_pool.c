@@ -38,7 +38,8 @@ static void stuck(struct fixture *f, size_t count)
 	atomic_store(&f->server.fault, FAKE_SILENT_AFTER_DOT);
 	harness_start(&f->h);
 	harness_send_simple(&f->h, "s@example.org", "ok-stuck@example.com");
-	harness_wait(atomic_load(&f->server.fault) == FAKE_NO_FAULT);
+	/* It has left whole: before that the others would ride on its connection, and be stuck with it. */
+	harness_wait(atomic_load(&f->server.held) == 1);
 	atomic_store(&f->server.fault, FAKE_BUSY);
 	harness_send_simple(&f->h, "s@example.org", "ok@example.com");
 	harness_wait(harness_counter(&f->h, "upstream", "connections_failed") >= 1);
