@@ -110,6 +110,7 @@ void pn_pool_dispatch(struct pn_pool *pool);
 void pn_pool_wake_all(struct pn_pool *pool);
 
 void pn_host_failed(struct pn_pool *pool, struct pn_host *host);
+/* A session was made; if it had failed before, those who wait look at it again. */
 void pn_host_worked(struct pn_pool *pool, struct pn_host *host);
 /* A connection ended without telling anything about the host. */
 void pn_host_undecided(struct pn_host *host);

@@ -65,6 +65,37 @@ static void test_refused_one_tries_again(void **state)
 	stuck(*state, 1);
 }
 
+/* While one connection waits for its greeting another is refused, and the host is left alone for an hour. But then the
+ * greeting comes: the host works, and who was refused tries it again, though no connection is given back and nobody
+ * can ride. */
+static void test_waiting_ends_when_the_host_works(void **state)
+{
+	struct fixture *f = *state;
+	struct pn_upstream_settings *u = &f->h.upstreams[0];
+	u->connections_max = 2;
+	u->pipeline_messages_max = 1;
+	u->greeting_timeout_s = u->data_end_timeout_s = 3600;
+	f->h.settings.host_retry_first_s = f->h.settings.host_retry_max_s = 3600;
+	atomic_store(&f->server.is_greeting_held, true);
+	atomic_store(&f->server.fault_count, 1);
+	atomic_store(&f->server.fault, FAKE_HOLD_GREETING);
+	harness_start(&f->h);
+	harness_send_simple(&f->h, "s@example.org", "ok-stuck@example.com");
+	harness_wait(atomic_load(&f->server.fault) == FAKE_NO_FAULT);
+	atomic_store(&f->server.fault, FAKE_BUSY);
+	harness_send_simple(&f->h, "s@example.org", "ok@example.com");
+	harness_wait(harness_counter(&f->h, "upstream", "connections_failed") == 1);
+	harness_wait(harness_counter(&f->h, "upstream", "connections") == 1 &&
+	             harness_counter(&f->h, "upstream", "waiting") == 1);
+	atomic_store(&f->server.fault_count, 1);
+	atomic_store(&f->server.fault, FAKE_SILENT_AFTER_DOT);
+	atomic_store(&f->server.is_greeting_held, false);
+	harness_wait(harness_messages(&f->h) == 1);
+	assert_int_equal(fake_server_count(&f->server), 1);
+	assert_int_equal(harness_counter(&f->h, "relay", "deferred"), 0);
+	harness_stop(&f->h, 0);
+}
+
 /* Two upstreams with more messages than they may have at once, and both defer: each message is tried once with each
  * of them, then it waits. */
 static void test_full_upstreams_do_not_pass_it_to_and_fro(void **state)
@@ -99,6 +130,7 @@ int main(void)
 		T(test_stale_connection_costs_no_place),
 		T(test_waiting_ends_when_the_host_may_be_tried),
 		T(test_refused_one_tries_again),
+		T(test_waiting_ends_when_the_host_works),
 		T(test_full_upstreams_do_not_pass_it_to_and_fro),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
