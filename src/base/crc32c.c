@@ -2,8 +2,8 @@
 /*
  * crc32c.c - CRC32C (Castagnoli, reflected, inverted at both ends).
  *
- * SSE4.2 or the ARMv8 CRC extension where the CPU has them, looked up at run time; else eight
- * tables.
+ * SSE4.2 or the ARMv8 CRC extension where the CPU has them, else eight tables; crc32c_fold.c where it can run. Which of
+ * them is found out when the program starts.
  */
 #include "base/crc32c_internal.h"
 
@@ -170,8 +170,30 @@ uint32_t pn_crc32c_hardware(uint32_t crc, const void *data, size_t len)
 
 #endif
 
+struct pn_crc32c_variant pn_crc32c_variant(size_t number)
+{
+	struct pn_crc32c_variant found[4] = { { "table", pn_crc32c_table } };
+	size_t count = 1;
+
+	if (pn_crc32c_has_hardware())
+		found[count++] = (struct pn_crc32c_variant){ "hardware", pn_crc32c_hardware };
+#if PN_CRC32C_HAS_FOLD
+	if (pn_crc32c_has_fold())
+		found[count++] = (struct pn_crc32c_variant){ "fold", pn_crc32c_fold };
+#endif
+	return number < count ? found[number] : (struct pn_crc32c_variant){ 0 };
+}
+
+static uint32_t (*best)(uint32_t crc, const void *data, size_t len) = pn_crc32c_table;
+
+/* Before main(), and so before any thread: nobody needs a lock or an atomic to read the choice. */
+__attribute__((constructor)) static void choose(void)
+{
+	for (size_t i = 0; pn_crc32c_variant(i).sum; i++)
+		best = pn_crc32c_variant(i).sum;
+}
+
 uint32_t pn_crc32c(uint32_t crc, const void *data, size_t len)
 {
-	return pn_crc32c_has_hardware() ? pn_crc32c_hardware(crc, data, len)
-					: pn_crc32c_table(crc, data, len);
+	return best(crc, data, len);
 }

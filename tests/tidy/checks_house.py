@@ -130,7 +130,8 @@ def check_banned(tree, _build):
 
 
 # Of the compiler's own library and the loader.
-COMPILER_SYMBOLS = {"_GLOBAL_OFFSET_TABLE_", "__dso_handle", "__tls_get_addr", "__cpu_model", "__cpu_indicator_init"}
+COMPILER_SYMBOLS = {"_GLOBAL_OFFSET_TABLE_", "__dso_handle", "__tls_get_addr", "__cpu_model", "__cpu_features2",
+                    "__cpu_indicator_init"}
 
 
 def symbols(path, *options):

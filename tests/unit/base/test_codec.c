@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* test_codec.c - base64, hex, xtext, UTF-8, CRC32C. */
+/* test_codec.c - base64, hex, xtext, UTF-8. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,8 +13,6 @@
 
 #include <postern/base/codec.h>
 #include <postern/base/prng.h>
-
-#include "base/crc32c_internal.h"
 
 static void test_base64_knows_the_vectors(void **state)
 {
@@ -179,46 +177,6 @@ static void test_has_8bit_looks_at_every_octet(void **state)
 	}
 }
 
-static uint32_t bitwise_crc32c(uint32_t crc, const uint8_t *data, size_t len)
-{
-	crc = ~crc;
-	while (len-- != 0) {
-		crc ^= *data++;
-		for (int bit = 0; bit < 8; bit++)
-			crc = crc >> 1 ^ (crc & 1 ? UINT32_C(0x82f63b78) : 0);
-	}
-	return ~crc;
-}
-
-static void test_crc32c_ways_agree(void **state)
-{
-	uint8_t data[4000]; /* more than one round of the lanes of pn_crc32c_hardware */
-	struct pn_prng prng;
-
-	(void)state;
-	assert_int_equal(pn_crc32c(0, "123456789", 9), 0xe3069283);
-	assert_int_equal(pn_crc32c(0, NULL, 0), 0);
-	memset(data, 0, 32);
-	assert_int_equal(pn_crc32c(0, data, 32), 0x8a9136aa); /* RFC 3720 B.4 */
-	pn_prng_init(&prng, 3);
-	for (size_t i = 0; i < sizeof(data); i++)
-		data[i] = (uint8_t)pn_prng_next(&prng);
-	for (int round = 0; round < 2000; round++) {
-		size_t max = round % 2 ? sizeof(data) : 300;
-		size_t from = (size_t)pn_prng_below(&prng, 20);
-		size_t len = (size_t)pn_prng_below(&prng, max - 20);
-		size_t cut = (size_t)pn_prng_below(&prng, len + 1);
-		uint32_t want = bitwise_crc32c(0, data + from, len);
-		assert_int_equal(pn_crc32c(0, data + from, len), want);
-		assert_int_equal(pn_crc32c_table(0, data + from, len), want);
-		if (pn_crc32c_has_hardware())
-			assert_int_equal(pn_crc32c_hardware(0, data + from, len), want);
-		assert_int_equal(pn_crc32c(pn_crc32c_table(0, data + from, cut), data + from + cut,
-					   len - cut),
-				 want);
-	}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -229,7 +187,6 @@ int main(void)
 		cmocka_unit_test(test_hex_refuses_odd_and_foreign),
 		cmocka_unit_test(test_utf8_agrees_with_the_definition),
 		cmocka_unit_test(test_has_8bit_looks_at_every_octet),
-		cmocka_unit_test(test_crc32c_ways_agree),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
