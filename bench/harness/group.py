@@ -122,9 +122,12 @@ class Group:
         try:
             if "cpu" in controllers:
                 leaf = f"{self.folders[0].name}" if self.folders else f"postern-bench-{os.getpid()}"
+                running = self.members()
                 folder = self._make(controllers["cpu"], "cpu", leaf, "cpu.cfs_quota_us")
                 (folder / "cpu.cfs_period_us").write_text(str(PERIOD_US))
                 (folder / "cpu.cfs_quota_us").write_text(str(quota))
+                for pid in running:
+                    (folder / "cgroup.procs").write_text(str(pid))
             elif unified and self.cpu_folder:
                 (self.cpu_folder / "cpu.max").write_text(f"{quota} {PERIOD_US}")
             else:
