@@ -91,7 +91,8 @@ static bool feature_check(const char *text)
 {
 	static const char *const features[] = { "single-issuer",  "defer-taskrun",     "coop-taskrun",
 						"recv-multishot", "buffer-ring",       "msg-ring",
-						"send-zc",        "registered-ring-fd", "all" };
+						"send-zc",        "registered-ring-fd", "accept-dontwait",
+						"all" };
 
 	for (size_t i = 0; i < PN_ARRAY_SIZE(features); i++) {
 		if (strcmp(features[i], text) == 0)

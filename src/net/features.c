@@ -174,17 +174,46 @@ static bool can_register_buffer_ring(struct io_uring *ring)
 	return is_there;
 }
 
+/* Flags are looked at first: where this one is known, the answer is that the descriptor is no socket. */
+static bool can_accept_now(struct io_uring *ring)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+	struct io_uring_cqe *cqe;
+
+	if (!sqe)
+		return false;
+	io_uring_prep_accept(sqe, ring->ring_fd, NULL, NULL, SOCK_CLOEXEC);
+	sqe->ioprio = PN_ACCEPT_DONTWAIT;
+	if (io_uring_submit_and_wait(ring, 1) < 0 || io_uring_wait_cqe(ring, &cqe) < 0)
+		return false;
+	bool is_there = cqe->res == -ENOTSOCK;
+	io_uring_cqe_seen(ring, cqe);
+	return is_there;
+}
+
 /* What no mask can take away, because there is no second way. */
 static bool has_essentials(const struct io_uring *ring, const struct io_uring_probe *probe)
 {
 	static const uint8_t ops[] = {
-		IORING_OP_ACCEPT,       IORING_OP_CONNECT,  IORING_OP_RECV,
-		IORING_OP_SEND,         IORING_OP_SENDMSG,  IORING_OP_POLL_ADD,
+		IORING_OP_ACCEPT,
+		IORING_OP_CONNECT,
+		IORING_OP_RECV,
+		IORING_OP_SEND,
+		IORING_OP_SENDMSG,
+		IORING_OP_POLL_ADD,
 		IORING_OP_SHUTDOWN,
-		IORING_OP_ASYNC_CANCEL, IORING_OP_READ,     IORING_OP_WRITE,
-		IORING_OP_FALLOCATE,    IORING_OP_OPENAT,   IORING_OP_RENAMEAT,
-		IORING_OP_UNLINKAT,     IORING_OP_LINKAT,   IORING_OP_FSYNC,
-		IORING_OP_CLOSE,        IORING_OP_WRITEV,   IORING_OP_PROVIDE_BUFFERS,
+		IORING_OP_ASYNC_CANCEL,
+		IORING_OP_READ,
+		IORING_OP_WRITE,
+		IORING_OP_FALLOCATE,
+		IORING_OP_OPENAT,
+		IORING_OP_RENAMEAT,
+		IORING_OP_UNLINKAT,
+		IORING_OP_LINKAT,
+		IORING_OP_FSYNC,
+		IORING_OP_CLOSE,
+		IORING_OP_WRITEV,
+		IORING_OP_PROVIDE_BUFFERS,
 	};
 	const unsigned features = IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE |
 				  IORING_FEAT_FAST_POLL | IORING_FEAT_EXT_ARG |
@@ -220,6 +249,8 @@ static int probe_ring(struct io_uring *ring, uint32_t *ret_features)
 		features |= PN_NET_FEATURE(MSG_RING);
 	if (io_uring_opcode_supported(probe, IORING_OP_SEND_ZC))
 		features |= PN_NET_FEATURE(SEND_ZC);
+	if (can_accept_now(ring))
+		features |= PN_NET_FEATURE(ACCEPT_DONTWAIT);
 	if (io_uring_register_ring_fd(ring) == 1)
 		features |= PN_NET_FEATURE(REGISTERED_RING_FD);
 	io_uring_free_probe(probe);

@@ -178,6 +178,7 @@ static void complete_op(struct pn_loop *loop, const struct pn_cqe_copy *cqe)
 	op->has_more = (cqe->flags & IORING_CQE_F_MORE) != 0;
 	op->is_inflight = op->has_more;
 	op->has_buffer = (cqe->flags & IORING_CQE_F_BUFFER) != 0;
+	op->is_nonempty = (cqe->flags & IORING_CQE_F_SOCK_NONEMPTY) != 0;
 	if (!op->has_more)
 		loop->inflight_count--;
 	if (op->has_buffer) {

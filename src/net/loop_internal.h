@@ -7,6 +7,9 @@
 
 #include <postern/net/loop.h>
 
+/* IORING_ACCEPT_DONTWAIT (Linux 6.10), which headers of Debian 12 do not have yet. */
+#define PN_ACCEPT_DONTWAIT (1u << 1)
+
 /*
  * The low bits of user_data, which an op's address leaves free. A CQE tagged IGNORE is of a
  * cancellation or a returned buffer, both of which complete silently unless they fail.

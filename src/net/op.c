@@ -39,6 +39,16 @@ void pn_loop_accept(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd,
 	pn_op_seal(sqe, op, 0);
 }
 
+void pn_loop_accept_now(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd,
+			struct sockaddr *addr, socklen_t *addr_len)
+{
+	struct io_uring_sqe *sqe = pn_op_sqe(loop, op, fn, fd, false);
+
+	io_uring_prep_accept(sqe, fd, addr, addr_len, SOCK_CLOEXEC);
+	sqe->ioprio = PN_ACCEPT_DONTWAIT;
+	pn_op_seal(sqe, op, 0);
+}
+
 void pn_loop_connect(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd,
 		     const struct sockaddr *addr, socklen_t addr_len)
 {

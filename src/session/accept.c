@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * accept.c - takes connections from the shared listeners and decides whether they may become
- * sessions.
+ * accept.c - takes connections from the shared listeners and decides whether they may become sessions.
  *
- * Accepts are single-shot and re-armed after each connection: on a listener that several rings
- * share, a multishot accept gives every connection to one
- * ring, a re-armed single shot moves this ring to the end of the kernel's wait queue and is even.
- * Refusals are cheap: on implicit
- * TLS the connection is closed before its ClientHello is read, on STARTTLS it is greeted with 421
- * (RFC 5321 3.8).
+ * Accepts are single-shot and re-armed after each connection: on a listener that several rings share, a multishot
+ * accept gives every connection to one ring, a re-armed single shot moves this ring to the end of the kernel's wait
+ * queue and is even. Where more connections wait, further accepts that do not wait go with it: a round of a busy
+ * loop is long, and with one connection in each the others would grow old in the kernel's backlog, neither served
+ * nor told. Refusals are cheap: on implicit TLS the connection is closed before its ClientHello is read, on STARTTLS
+ * it is greeted with 421 (RFC 5321 3.8).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -40,7 +39,7 @@ struct pn_acceptor *pn_acceptor_new(struct pn_session_service *svc, struct pn_li
 
 void pn_acceptor_free(struct pn_acceptor *a)
 {
-	PN_ASSERT(!a->op.is_inflight);
+	PN_ASSERT(a->inflight == 0);
 	pn_list_remove(&a->node);
 	pn_listener_release(a->listener);
 	free(a);
@@ -52,27 +51,53 @@ void pn_acceptor_end(struct pn_acceptor *a)
 		return;
 	a->is_ending = true;
 	pn_loop_timer_cancel(a->svc->loop, &a->retry);
-	if (a->op.is_inflight)
-		pn_loop_cancel(a->svc->loop, &a->op);
-	else
+	if (a->accepts[0].op.is_inflight)
+		pn_loop_cancel(a->svc->loop, &a->accepts[0].op);
+	else if (a->inflight == 0)
 		pn_acceptor_free(a);
+}
+
+static void submit(struct pn_acceptor *a, size_t index)
+{
+	struct pn_accept *accept = &a->accepts[index];
+	const struct pn_listener *l = a->listener;
+	int fd = l->fds[a->svc->index % l->fd_count];
+
+	accept->acceptor = a;
+	accept->addr_len = sizeof(accept->addr);
+	a->inflight++;
+	(index == 0 ? pn_loop_accept : pn_loop_accept_now)(a->svc->loop, &accept->op, on_accept, fd,
+							   (struct sockaddr *)&accept->addr,
+							   &accept->addr_len);
 }
 
 void pn_acceptor_start(struct pn_acceptor *a)
 {
-	if (a->svc->is_draining || a->is_ending || a->op.is_inflight)
+	if (a->svc->is_draining || a->is_ending || a->accepts[0].op.is_inflight)
 		return;
-	const struct pn_listener *l = a->listener;
-	a->addr_len = sizeof(a->addr);
-	pn_loop_accept(a->svc->loop, &a->op, on_accept, l->fds[a->svc->index % l->fd_count],
-		       (struct sockaddr *)&a->addr, &a->addr_len);
+	/* The first comes last: when its result is looked at, the others are free again. */
+	for (size_t i = 1; i < a->wanted; i++) {
+		if (!a->accepts[i].op.is_inflight)
+			submit(a, i);
+	}
+	submit(a, 0);
+}
+
+/* As long as connections wait behind the one that was taken, twice as many are taken in each round of the loop. */
+static void adapt(struct pn_acceptor *a, const struct pn_op *op)
+{
+	if (op->is_nonempty && (pn_loop_features(a->svc->loop) & PN_NET_FEATURE(ACCEPT_DONTWAIT)))
+		a->wanted = (unsigned)pn_min_size(2 * pn_max_size(a->wanted, 1),
+						  PN_SESSION_ACCEPTS_MAX);
+	else
+		a->wanted = 1;
 }
 
 bool pn_acceptors_are_idle(const struct pn_session_service *svc)
 {
 	PN_LIST_FOR_EACH(it, &svc->acceptors)
 	{
-		if (pn_container_of(it, struct pn_acceptor, node)->op.is_inflight)
+		if (pn_container_of(it, struct pn_acceptor, node)->inflight > 0)
 			return false;
 	}
 	return true;
@@ -102,13 +127,14 @@ static bool take_place(_Atomic uint32_t *count, uint32_t max)
 	return false;
 }
 
-static bool admit_source(struct pn_acceptor *a, int fd, uint32_t *ticket, bool *is_counted)
+static bool admit_source(struct pn_acceptor *a, int fd, const struct sockaddr_in6 *addr,
+			 uint32_t *ticket, bool *is_counted)
 {
 	struct pn_session_service *svc = a->svc;
 	const struct pn_session_profile *p = svc->profile;
 	*is_counted = false;
 	switch (pn_sources_enter(
-		svc->shared->sources, (const struct sockaddr *)&a->addr, p->sessions_per_source_max,
+		svc->shared->sources, (const struct sockaddr *)addr, p->sessions_per_source_max,
 		p->connections_per_source_per_minute_max, pn_loop_now_ms(svc->loop), ticket)) {
 	case PN_SOURCE_OK:
 		*is_counted = true;
@@ -127,7 +153,7 @@ static bool admit_source(struct pn_acceptor *a, int fd, uint32_t *ticket, bool *
 	return false;
 }
 
-static void admit(struct pn_acceptor *a, int fd)
+static void admit(struct pn_acceptor *a, int fd, const struct sockaddr_in6 *addr)
 {
 	struct pn_session_service *svc = a->svc;
 	struct pn_session_shared *shared = svc->shared;
@@ -135,7 +161,7 @@ static void admit(struct pn_acceptor *a, int fd)
 	bool is_counted;
 
 	PN_COUNT(svc, accepted);
-	if (!admit_source(a, fd, &ticket, &is_counted))
+	if (!admit_source(a, fd, addr, &ticket, &is_counted))
 		return;
 	enum pn_reply reply = PN_REPLY_TOO_MANY_SESSIONS;
 	if (!take_place(&shared->sessions, svc->profile->sessions_max)) {
@@ -147,7 +173,7 @@ static void admit(struct pn_acceptor *a, int fd)
 		PN_COUNT(svc, refused_handshakes_max);
 		goto refused_session;
 	}
-	struct pn_session *s = pn_session_new(svc, a->listener, fd, &a->addr);
+	struct pn_session *s = pn_session_new(svc, a->listener, fd, addr);
 	if (!s) {
 		reply = PN_REPLY_SESSION_MEMORY;
 		if (a->listener->is_implicit_tls)
@@ -168,36 +194,60 @@ refused:
 	refuse(a, fd, reply);
 }
 
+/* Whether accepting goes on at once. */
+static bool accept_failed(struct pn_acceptor *a, int error)
+{
+	struct pn_session_service *svc = a->svc;
+
+	switch (error) {
+	case ECANCELED:
+	case EINTR:
+		return true;
+	case ECONNABORTED:
+		PN_COUNT(svc, accept_errors);
+		return true;
+	case EBADF:
+	case EINVAL:
+	case ENOTSOCK:
+		PN_COUNT(svc, accept_errors);
+		pn_logf(PN_LOG_ERROR, "accept", "listener %s: %s; no longer accepting on it",
+			a->listener->name, strerror(error));
+		return false;
+	default:
+		break;
+	}
+	/* No descriptors, no memory, or something that lasts: accepting again at once would
+	 * spin; the backlog waits in the kernel meanwhile. */
+	if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM)
+		PN_COUNT(svc, accept_paused);
+	else
+		PN_COUNT(svc, accept_errors);
+	if (!svc->is_draining && !a->is_ending) /* a drain that ends frees the timer */
+		pn_loop_timer_set(svc->loop, &a->retry, PN_SESSION_ACCEPT_PAUSE_MS);
+	return false;
+}
+
 static void on_accept(struct pn_loop *loop, struct pn_op *op, int res)
 {
-	struct pn_acceptor *a = pn_container_of(op, struct pn_acceptor, op);
+	struct pn_accept *accept = pn_container_of(op, struct pn_accept, op);
+	struct pn_acceptor *a = accept->acceptor;
 	struct pn_session_service *svc = a->svc;
-	bool is_again = true;
+	bool is_first = accept == &a->accepts[0];
+	bool is_again = is_first;
 
+	(void)loop;
+	a->inflight--;
+	if (is_first)
+		adapt(a, op);
 	if (res >= 0) {
 		if (svc->is_draining)
 			refuse(a, res, PN_REPLY_SHUTDOWN);
 		else
-			admit(a, res);
-	} else if (res == -EBADF || res == -EINVAL || res == -ENOTSOCK) {
-		PN_COUNT(svc, accept_errors);
-		pn_logf(PN_LOG_ERROR, "accept", "listener %s: %s; no longer accepting on it",
-			a->listener->name, strerror(-res));
-		is_again = false;
-	} else if (res != -ECANCELED && res != -EINTR && res != -ECONNABORTED) {
-		/* No descriptors, no memory, or something that lasts: accepting again at once would
-		 * spin; the backlog waits in the kernel meanwhile. */
-		if (res == -EMFILE || res == -ENFILE || res == -ENOBUFS || res == -ENOMEM)
-			PN_COUNT(svc, accept_paused);
-		else
-			PN_COUNT(svc, accept_errors);
-		if (!svc->is_draining && !a->is_ending) /* a drain that ends frees the timer */
-			pn_loop_timer_set(loop, &a->retry, PN_SESSION_ACCEPT_PAUSE_MS);
-		is_again = false;
-	} else if (res == -ECONNABORTED) {
-		PN_COUNT(svc, accept_errors);
-	}
-	if (a->is_ending) {
+			admit(a, res, &accept->addr);
+	} else if (is_first) {
+		is_again = accept_failed(a, -res);
+	} /* else the first will meet the same, or nobody waited any more */
+	if (a->is_ending && a->inflight == 0) {
 		pn_acceptor_free(a);
 		a = NULL;
 	}

@@ -116,15 +116,26 @@ struct pn_session {
 	char peer_text[INET6_ADDRSTRLEN];
 };
 
+/* One accept. */
+struct pn_accept {
+	struct pn_acceptor *acceptor;
+	struct pn_op op;
+	struct sockaddr_in6 addr;
+	socklen_t addr_len;
+};
+
+/* Accepts of one loop on one listener: the first waits for a connection, the others take what waits behind it. */
+#define PN_SESSION_ACCEPTS_MAX 16u
+
 struct pn_acceptor {
 	struct pn_list node; /* svc->acceptors */
 	struct pn_session_service *svc;
 	struct pn_listener *listener; /* hold */
-	bool is_ending;               /* freed once its op is back */
-	struct pn_op op;
+	bool is_ending;               /* freed once its ops are back */
+	unsigned inflight;
+	unsigned wanted; /* accepts in the next round */
 	struct pn_timer retry;
-	struct sockaddr_in6 addr;
-	socklen_t addr_len;
+	struct pn_accept accepts[PN_SESSION_ACCEPTS_MAX];
 };
 
 /* A record has no more content (RFC 8446 5.1); with type and padding it may have 256 octets more (5.2). */

@@ -44,6 +44,7 @@ struct pn_op {
 	bool is_inflight;
 	bool has_more;   /* in the callback: another CQE of this op will come */
 	bool has_buffer; /* in the callback: `buffer_id` names a buffer, to be given back */
+	bool is_nonempty; /* in the callback of an accept: more connections wait (Linux 6.10) */
 	uint16_t buffer_id;
 	/* the loop's own */
 	bool is_recv;
@@ -89,7 +90,8 @@ struct pn_loop_settings {
 	X(BUFFER_RING, "buffer-ring")       \
 	X(MSG_RING, "msg-ring")             \
 	X(SEND_ZC, "send-zc")               \
-	X(REGISTERED_RING_FD, "registered-ring-fd")
+	X(REGISTERED_RING_FD, "registered-ring-fd") \
+	X(ACCEPT_DONTWAIT, "accept-dontwait")
 enum pn_net_feature_index {
 #define X(sym, name) PN_NET_FEATURE_INDEX_##sym,
 	PN_NET_FEATURES(X)
@@ -163,6 +165,9 @@ void pn_loop_hook_remove(struct pn_loop *loop, struct pn_batch_hook *hook);
 void pn_loop_accept(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd,
 		    struct sockaddr *addr,
 		    socklen_t *addr_len); /* single shot; res = new fd (SOCK_CLOEXEC) */
+/* The same for a connection that is there already; -EAGAIN: there is none. Only with the feature ACCEPT_DONTWAIT. */
+void pn_loop_accept_now(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd,
+			struct sockaddr *addr, socklen_t *addr_len);
 void pn_loop_connect(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd,
 		     const struct sockaddr *addr, socklen_t addr_len);
 /* Receives into the loop's provided buffers until cancelled (multishot where the kernel has it,

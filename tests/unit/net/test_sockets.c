@@ -220,6 +220,42 @@ static void test_send_connect_shutdown_and_poll(void **state)
 	pn_loop_free(loop);
 }
 
+/* An accept that does not wait: who is there is taken, with the news whether others are; nobody is no error. */
+static void test_accept_now(void **state)
+{
+	struct pn_loop_settings settings = net_test_settings();
+	struct pn_loop *loop = net_test_loop(&settings);
+	struct net_test_op t = { 0 };
+	struct sockaddr_in addr;
+	int listener = net_test_listen(&addr);
+	int fds[2];
+
+	(void)state;
+	if (!(pn_loop_features(loop) & PN_NET_FEATURE(ACCEPT_DONTWAIT))) {
+		close(listener);
+		pn_loop_free(loop);
+		skip();
+	}
+	pn_loop_accept_now(loop, &t.op, net_test_on_done, listener, NULL, NULL);
+	net_test_run_until(loop, &t.done, 1);
+	assert_int_equal(t.res, -EAGAIN);
+	for (int i = 0; i < 2; i++) {
+		fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		assert_int_equal(connect(fds[i], (struct sockaddr *)&addr, sizeof(addr)), 0);
+	}
+	for (int i = 0; i < 2; i++) {
+		pn_loop_accept_now(loop, &t.op, net_test_on_done, listener, NULL, NULL);
+		net_test_run_until(loop, &t.done, (unsigned)i + 2);
+		assert_true(t.res >= 0);
+		assert_true(t.op.is_nonempty == (i == 0));
+		assert_int_equal(fcntl(t.res, F_GETFD), FD_CLOEXEC);
+		close(t.res);
+		close(fds[i]);
+	}
+	close(listener);
+	pn_loop_free(loop);
+}
+
 static void test_cancel_ends_every_kind_of_wait(void **state)
 {
 	struct pn_loop_settings settings = net_test_settings();
@@ -435,6 +471,7 @@ int main(void)
 		cmocka_unit_test(test_recv_delivers_a_stream_and_its_end),
 		cmocka_unit_test(test_enobufs_waits_for_a_buffer_and_loses_nothing),
 		cmocka_unit_test(test_send_connect_shutdown_and_poll),
+		cmocka_unit_test(test_accept_now),
 		cmocka_unit_test(test_cancel_ends_every_kind_of_wait),
 		cmocka_unit_test(test_cancel_races_end_each_op_once),
 		cmocka_unit_test(test_owner_may_be_freed_in_the_last_callback),
