@@ -177,7 +177,8 @@ static const json_t *machine_of(const struct pn_bench_results *r)
 
 static void warn_of_differences(const struct compare *c)
 {
-	static const char *const keys[] = { "cpu", "kernel", "compiler", "tls_library" };
+	static const char *const keys[] = { "cpu",      "kernel",      "tcp_congestion_control",
+					    "compiler", "tls_library", "aes_gcm" };
 	const json_t *a = machine_of(&c->a);
 	const json_t *b = machine_of(&c->b);
 

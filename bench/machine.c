@@ -80,6 +80,9 @@ static void add_kernel(json_t *o)
 	(void)json_object_set_new(o, "io_uring_features", names);
 	first_line("/proc/sys/net/ipv4/tcp_available_ulp", text, sizeof(text));
 	(void)json_object_set_new(o, "ktls", json_boolean(strstr(text, "tls") != NULL));
+	/* Some pace what they send with timers, which costs both ends. */
+	first_line("/proc/sys/net/ipv4/tcp_congestion_control", text, sizeof(text));
+	put(o, "tcp_congestion_control", text);
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0)
 		put_number(o, "open_files_max", files.rlim_max);
 }
