@@ -10,7 +10,8 @@
 
 #define PN_GCM_NONCE_LEN 12
 #define PN_GCM_TAG_LEN   16
-#define PN_GCM_KEY_SIZE  1024
+/* libipsec-mb 1.3 needs 1 008 octets, later ones 1 264. */
+#define PN_GCM_KEY_SIZE 1280
 
 /* What is made of a key. Secret: wipe it. */
 struct pn_gcm_key {
@@ -19,8 +20,9 @@ struct pn_gcm_key {
 };
 
 /*
- * Whether the functions below may be called. The first call asks the CPU and compares the library's answers with
- * BoringSSL's (a few milliseconds); one that answers otherwise is not used. Any thread.
+ * Whether the functions below may be called. The first call asks CPU and library and compares its answers with
+ * BoringSSL's (a few milliseconds); one that answers otherwise, or is another version than the one whose header this was
+ * built with, is not used. Any thread.
  */
 bool pn_gcm_is_usable(void);
 /* "libipsec-mb 1.3.0", or NULL where it is not usable. Static. */

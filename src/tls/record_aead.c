@@ -324,7 +324,7 @@ static enum pn_record_status record_take(struct pn_aead_record *a, uint8_t *reco
 	if (status == PN_RECORD_OK) {
 		*ret = pn_slice(plain, len);
 		a->given = plain;
-		a->given_len = plain == a->base.into ? 0 : len;
+		a->given_len = a->base.into_room > 0 && plain == a->base.into ? 0 : len;
 	}
 	return status;
 }
