@@ -93,7 +93,8 @@ static uint64_t conn_busy_timeout_s(const struct pn_conn *conn)
 	const struct pn_job *oldest =
 		conn->open_count > 0 ? pn_container_of(conn->open.next, const struct pn_job, open_node) : conn->job;
 	uint32_t rcpts = oldest ? oldest->transaction.recipient_count : 0;
-	/* Whoever has begun behind it did so at its end: what is left to send may be theirs. */
+	/* Whoever has begun behind it did so at its end: what is left to send may be theirs. If the peer stops reading
+	 * while some of the first is left (64 KiB at most), it has the longer time, too. */
 	bool is_all_sent = conn->open_count > 1 || (conn->is_body_ended && pn_conn_backlog(conn) == 0);
 	if (stage == PN_STAGE_RCPT || (stage == PN_STAGE_BODY && conn->pool->settings->kind == PN_UPSTREAM_LMTP))
 		return (uint64_t)u->command_timeout_s * (1 + rcpts / CONN_RCPTS_PER_TIMEOUT) +
