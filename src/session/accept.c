@@ -246,6 +246,8 @@ static void on_accept(struct pn_loop *loop, struct pn_op *op, int res)
 			admit(a, res, &accept->addr);
 	} else if (is_first) {
 		is_again = accept_failed(a, -res);
+	} else if (res == -ECONNABORTED) {
+		PN_COUNT(svc, accept_errors);
 	} /* else the first will meet the same, or nobody waited any more */
 	if (a->is_ending && a->inflight == 0) {
 		pn_acceptor_free(a);

@@ -49,7 +49,10 @@ void pn_session_rescue(struct pn_session *s)
 	if (in->len == 0)
 		return;
 	PN_ASSERT(in->len <= sizeof(svc->rescued));
-	memcpy(svc->rescued, in->ptr, in->len);
+	/* That memory is the writer's own, of which in->ptr is a reader's view. */
+	uint8_t *from = (uint8_t *)(uintptr_t)in->ptr;
+	memcpy(svc->rescued, from, in->len);
+	pn_wipe(from, in->len);
 	svc->rescued_len = in->len;
 	in->ptr = svc->rescued;
 }
