@@ -257,7 +257,7 @@ void pn_host_worked(struct pn_pool *pool, struct pn_host *h)
 	h->retry_at_ms = 0;
 	pool_count_down(pool);
 	pn_logf(PN_LOG_INFO, "upstream", "%s: host %s works again", pool->settings->name, h->host);
-	/* They wait for the time that was set when it failed, or for the next look. Who has to wait again sets his own. */
+	/* They wait for the time that was set when it failed, or for the next look. */
 	pn_loop_timer_cancel(pool->worker->loop, &pool->wake_timer);
 	pn_pool_wake_all(pool);
 }

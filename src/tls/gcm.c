@@ -126,7 +126,7 @@ static bool agrees(const EVP_AEAD *aead)
 	return ok;
 }
 
-/* The library asks the CPU alone, which may know more than the kernel saves (XCR0): that would be SIGILL at the start. */
+/* The library asks the CPU alone, which may know more than the kernel saves (XCR0): SIGILL at the start. */
 static bool has_cpu(void)
 {
 	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -21,8 +21,8 @@ struct pn_gcm_key {
 
 /*
  * Whether the functions below may be called. The first call asks CPU and library and compares its answers with
- * BoringSSL's (a few milliseconds); one that answers otherwise, or is another version than the one whose header this was
- * built with, is not used. Any thread.
+ * BoringSSL's (a few milliseconds); one that answers otherwise, or is another version than the one whose header this
+ * was built with, is not used. Any thread.
  */
 bool pn_gcm_is_usable(void);
 /* "libipsec-mb 1.3.0", or NULL where it is not usable. Static. */

@@ -79,9 +79,9 @@ PN_MUST_CHECK static inline enum pn_record_status pn_record_open(struct pn_recor
 }
 
 /*
- * As pn_record_open(), and lends `room` octets at `into`: where the record opens what it got to another place than
- * it came in, and all of the next record has room there (content, and in TLS 1.3 type and padding), the plaintext is put there,
- * ret->ptr == into, and it is the owner's, who keeps it or wipes it. Octets behind it in the room may be changed.
+ * As pn_record_open(), and lends `room` octets at `into`: where the record opens what it got to another place than it
+ * came in, and all of the next record has room there (content, and in TLS 1.3 type and padding), the plaintext is put
+ * there, ret->ptr == into, and it is the owner's, who keeps it or wipes it. The rest of the room may be changed.
  */
 PN_MUST_CHECK static inline enum pn_record_status
 pn_record_open_into(struct pn_record *r, uint8_t *into, size_t room, struct pn_slice *ret,
