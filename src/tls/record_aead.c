@@ -167,11 +167,15 @@ static enum pn_record_status aead_rekey(struct pn_record *r, struct pn_buf *out)
 /* The owner has done with what it was given last. */
 static void take_given(struct pn_aead_record *a)
 {
-	if (a->is_partial_done)
+	/* Sealed octets are no secret, and of such records more come: the memory stays until the connection idles. */
+	if (a->is_partial_done && a->is_given_elsewhere)
+		pn_buf_clear(&a->partial);
+	else if (a->is_partial_done)
 		pn_buf_wipe(&a->partial);
 	else if (a->given_len > 0)
 		pn_wipe(a->given, a->given_len);
 	a->is_partial_done = false;
+	a->is_given_elsewhere = false;
 	a->given_len = 0;
 }
 
@@ -324,7 +328,8 @@ static enum pn_record_status record_take(struct pn_aead_record *a, uint8_t *reco
 	if (status == PN_RECORD_OK) {
 		*ret = pn_slice(plain, len);
 		a->given = plain;
-		a->given_len = a->base.into_room > 0 && plain == a->base.into ? 0 : len;
+		a->is_given_elsewhere = a->base.into_room > 0 && plain == a->base.into;
+		a->given_len = a->is_given_elsewhere ? 0 : len;
 	}
 	return status;
 }
@@ -403,10 +408,13 @@ static struct pn_record *aead_quiet(struct pn_record *r, struct pn_buf *out)
 	return r;
 }
 
-/* What can be made again is made for each record. */
+/* What can be made again is made for each record, but for this. */
 static void aead_idle(struct pn_record *r)
 {
-	(void)r;
+	struct pn_aead_record *a = pn_aead_record_of(r);
+
+	if (pn_buf_len(&a->partial) == 0)
+		pn_buf_wipe(&a->partial);
 }
 
 static void aead_free(struct pn_record *r)

@@ -17,6 +17,7 @@ struct pn_aead_record {
 	bool is_close_sent;
 	bool is_update_owed;     /* the peer asked for a KeyUpdate: it goes before more data */
 	bool is_partial_done;    /* `partial` is a whole record, opened */
+	bool is_given_elsewhere; /* in memory that the owner lent: `partial` is still sealed */
 	uint8_t empty_in_a_row;  /* records, */
 	uint8_t alerts_in_a_row; /* warnings, */
 	uint8_t updates_in_a_row;
