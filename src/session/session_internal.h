@@ -125,7 +125,7 @@ struct pn_accept {
 };
 
 /* Accepts of one loop on one listener: the first waits for a connection, the others take what waits behind it. */
-#define PN_SESSION_ACCEPTS_MAX 16u
+#define PN_SESSION_ACCEPTS_MAX 64u
 
 struct pn_acceptor {
 	struct pn_list node; /* svc->acceptors */

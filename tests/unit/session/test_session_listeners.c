@@ -123,7 +123,7 @@ static void run_crowd(enum h_port port, uint32_t room)
 		turns++;
 	}
 	assert_int_equal(h_counter(&h, accepted), CROWD);
-	/* 1, 2, 4, 8, 16, 16, 16 */
+	/* 1, 2, 4, 8, 16, 32 */
 	if (has_more_accepts(&h))
 		assert_true(turns <= 12);
 	assert_int_equal(h_sessions(&h), pn_min_size(CROWD, room));
