@@ -2,8 +2,9 @@
 /*
  * record_aead.c - our own records behind the record interface: BoringSSL's ciphers without its SSL object.
  *
- * A record that lies whole in the input is opened where it lies and its plaintext handed on from there;
- * only one that the end of an input cuts is gathered, in memory that goes when it is used up.
+ * A record that lies whole in the input is opened where it lies, or into memory that the owner lent, and its
+ * plaintext handed on from there; only one that the end of an input cuts is gathered, in memory that goes when it is
+ * used up or the connection idles.
  * Plaintext is sealed straight into the output. What was handed on is wiped as soon as the owner asks for
  * more or pauses (passwords are among it), unless the owner lent the memory for it.
  *
