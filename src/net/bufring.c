@@ -20,6 +20,15 @@
 
 #define BUFFER_GROUP     0
 #define BUFFER_COUNT_MAX 32768u
+/*
+ * The kernel takes buffers in the order in which they were offered: with all of them in the ring each
+ * receive would go to memory that left the caches long ago (256 of 32 KiB are 8 MiB). So few are, and
+ * the next to be offered is the one that came back last. Many small receives need more at a time and
+ * get them; of large ones a round takes no more than stays in a second-level cache until it is opened.
+ */
+#define ROUND_BYTES   ((size_t)256 << 10)
+#define OFFERED_LEAST 4
+#define WINDOW_ROUNDS 1024u
 
 static bool has_ring(const struct pn_loop *loop)
 {
@@ -60,7 +69,8 @@ static int map_memory(struct pn_loop_buffers *b)
 	b->map_size = size;
 	b->memory = (uint8_t *)map + head;
 	b->is_held = calloc(b->count, 1);
-	return b->is_held ? 0 : -ENOMEM;
+	b->spare = calloc(b->count, sizeof(*b->spare));
+	return b->is_held && b->spare ? 0 : -ENOMEM;
 }
 
 static void ring_add(struct pn_loop_buffers *b, uint16_t id)
@@ -69,6 +79,21 @@ static void ring_add(struct pn_loop_buffers *b, uint16_t id)
 			      io_uring_buf_ring_mask(b->count), 0);
 	/* Its release pairs with the kernel's acquire of the tail. */
 	io_uring_buf_ring_advance(b->ring, 1);
+	b->offered_count++;
+}
+
+/* How many are offered at least, of those that nobody holds. */
+static uint32_t offered_min(const struct pn_loop_buffers *b)
+{
+	size_t min = pn_max_size(ROUND_BYTES / b->size_bytes, OFFERED_LEAST);
+
+	return (uint32_t)pn_min_size(min, b->count);
+}
+
+static void offer_spare(struct pn_loop_buffers *b)
+{
+	while (b->offered_count < b->offered_max && b->spare_count > 0)
+		ring_add(b, b->spare[--b->spare_count]);
 }
 
 static void register_ring(struct pn_loop *loop)
@@ -88,8 +113,10 @@ static void register_ring(struct pn_loop *loop)
 	}
 	b->ring = b->map;
 	io_uring_buf_ring_init(b->ring);
-	for (uint32_t id = 0; id < b->count; id++)
-		ring_add(b, (uint16_t)id);
+	for (uint32_t id = b->count; id > 0; id--)
+		b->spare[b->spare_count++] = (uint16_t)(id - 1);
+	b->offered_max = offered_min(b);
+	offer_spare(b);
 }
 
 int pn_buffers_init(struct pn_loop *loop, const struct pn_loop_settings *settings,
@@ -133,17 +160,25 @@ void pn_buffers_deinit(struct pn_loop *loop)
 	if (b->map)
 		munmap(b->map, b->map_size);
 	free(b->is_held);
+	free(b->spare);
 	b->map = NULL;
 	b->is_held = NULL;
+	b->spare = NULL;
 }
 
-void pn_buffers_hold(struct pn_loop *loop, uint16_t buffer_id)
+void pn_buffers_hold(struct pn_loop *loop, uint16_t buffer_id, size_t len)
 {
 	struct pn_loop_buffers *b = &loop->buffers;
 
 	PN_ASSERT(buffer_id < b->count && !b->is_held[buffer_id]);
 	b->is_held[buffer_id] = true;
 	b->held_count++;
+	b->taken++;
+	b->taken_bytes += len;
+	if (b->ring) {
+		b->offered_count--;
+		offer_spare(b);
+	}
 }
 
 void pn_buffers_provide(struct pn_loop *loop, uint16_t buffer_id)
@@ -151,7 +186,8 @@ void pn_buffers_provide(struct pn_loop *loop, uint16_t buffer_id)
 	struct pn_loop_buffers *b = &loop->buffers;
 
 	if (b->ring) {
-		ring_add(b, buffer_id);
+		b->spare[b->spare_count++] = buffer_id;
+		offer_spare(b);
 		return;
 	}
 	/* Inside a chain it would become a link of it. */
@@ -177,6 +213,41 @@ void pn_loop_buffer_return(struct pn_loop *loop, uint16_t buffer_id)
 	b->is_held[buffer_id] = false;
 	b->held_count--;
 	pn_buffers_provide(loop, buffer_id);
+}
+
+bool pn_buffers_offer_more(struct pn_loop *loop)
+{
+	struct pn_loop_buffers *b = &loop->buffers;
+
+	/* What else found none in this round did so before the first of them was answered. */
+	if (b->has_grown)
+		return true;
+	if (b->spare_count == 0)
+		return false;
+	if (b->taken_bytes >= ROUND_BYTES / 2)
+		return true;
+	b->offered_max = (uint32_t)pn_min_size((size_t)b->offered_max * 2, b->count);
+	b->has_grown = true;
+	offer_spare(b);
+	return true;
+}
+
+/* Offers fewer after a round that received too much at once, or when a quarter would have done for a
+ * while. */
+static void end_round(struct pn_loop_buffers *b)
+{
+	bool is_too_many = b->taken_bytes > ROUND_BYTES;
+
+	b->taken_peak = (uint32_t)pn_max_size(b->taken_peak, b->taken);
+	if (++b->window_rounds == WINDOW_ROUNDS) {
+		is_too_many = is_too_many || b->taken_peak <= b->offered_max / 4;
+		b->taken_peak = b->window_rounds = 0;
+	}
+	if (is_too_many)
+		b->offered_max = (uint32_t)pn_max_size(b->offered_max / 2, offered_min(b));
+	b->taken = 0;
+	b->taken_bytes = 0;
+	b->has_grown = false;
 }
 
 void pn_buffers_enqueue(struct pn_loop *loop, struct pn_op *op)
@@ -207,6 +278,8 @@ void pn_buffers_arm_waiting(struct pn_loop *loop)
 {
 	struct pn_loop_buffers *b = &loop->buffers;
 
+	if (b->ring)
+		end_round(b);
 	for (uint32_t free_count = b->count - b->held_count; free_count > 0; free_count--) {
 		struct pn_list *node = pn_list_pop_front(&b->waiting);
 		if (!node)

@@ -183,7 +183,7 @@ static void complete_op(struct pn_loop *loop, const struct pn_cqe_copy *cqe)
 		loop->inflight_count--;
 	if (op->has_buffer) {
 		op->buffer_id = (uint16_t)(cqe->flags >> IORING_CQE_BUFFER_SHIFT);
-		pn_buffers_hold(loop, op->buffer_id);
+		pn_buffers_hold(loop, op->buffer_id, cqe->res > 0 ? (size_t)cqe->res : 0);
 		/* At the end of a stream the kernel may have picked a buffer and put nothing in. */
 		if (cqe->res <= 0) {
 			op->has_buffer = false;
@@ -191,7 +191,10 @@ static void complete_op(struct pn_loop *loop, const struct pn_cqe_copy *cqe)
 		}
 	}
 	if (op->is_recv && cqe->res == -ENOBUFS)
-		pn_loop_count(loop, PN_LOOP_C_recv_enobufs, 1);
+		pn_loop_count(loop,
+			      pn_buffers_offer_more(loop) ? PN_LOOP_C_recv_again
+							  : PN_LOOP_C_recv_enobufs,
+			      1);
 	op->fn(loop, op, cqe->res);
 }
 

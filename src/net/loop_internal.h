@@ -43,6 +43,16 @@ struct pn_loop_buffers {
 	uint32_t count;
 	uint32_t size_bytes;
 	uint32_t held_count;
+	/* With a ring: of those that nobody holds up to offered_max are in it, the rest here, the last one
+	 * returned on top. */
+	uint16_t *spare;
+	uint32_t spare_count;
+	uint32_t offered_count, offered_max;
+	bool has_grown;      /* offered_max, in this round */
+	uint32_t taken;      /* buffers that came with the CQEs of this round ... */
+	size_t taken_bytes;  /* ... and what was in them */
+	uint32_t taken_peak; /* the most in a round of the last window_rounds */
+	uint32_t window_rounds;
 	struct pn_list waiting;   /* recv ops without a buffer, oldest first */
 	struct pn_list cancelled; /* of those, the cancelled */
 };
@@ -52,7 +62,7 @@ struct pn_loop_wake {
 	int fd;
 	struct pn_op op;
 	uint64_t value;
-	_Atomic bool is_pending; /* the eventfd was written and not yet read */
+	_Atomic bool is_pending;  /* the eventfd was written and not yet read */
 	_Atomic unsigned posters; /* threads inside pn_loop_post */
 };
 
@@ -114,16 +124,19 @@ int pn_buffers_init(struct pn_loop *loop, const struct pn_loop_settings *setting
 /* The part that needs a running ring. */
 void pn_buffers_start(struct pn_loop *loop);
 void pn_buffers_deinit(struct pn_loop *loop);
-/* Notes that the kernel has filled the buffer and its user holds it. */
-void pn_buffers_hold(struct pn_loop *loop, uint16_t buffer_id);
+/* Notes that the kernel has put `len` octets into the buffer and its user holds it. */
+void pn_buffers_hold(struct pn_loop *loop, uint16_t buffer_id, size_t len);
 /* Offers a buffer to the kernel (again). */
 void pn_buffers_provide(struct pn_loop *loop, uint16_t buffer_id);
+/* A receive found no buffer in the ring. False: there were no more. True: more are offered now, or those
+ * of this round were enough for a round. */
+bool pn_buffers_offer_more(struct pn_loop *loop);
 void pn_buffers_enqueue(struct pn_loop *loop, struct pn_op *op);
 /* Ends the wait of an op, which is answered -ECANCELED with the others at
  * pn_buffers_answer_cancelled. */
 void pn_buffers_cancel(struct pn_loop *loop, struct pn_op *op);
 void pn_buffers_answer_cancelled(struct pn_loop *loop);
-/* Arms as many waiting ops as there are buffers. */
+/* Before each wait: arms as many waiting ops as there are buffers. */
 void pn_buffers_arm_waiting(struct pn_loop *loop);
 /* Arms a receive; the op is claimed already. */
 void pn_recv_arm(struct pn_loop *loop, struct pn_op *op);

@@ -113,8 +113,8 @@ int pn_net_features_parse(const char *list, uint32_t *ret_mask, struct pn_error 
 
 /* clang-format off */
 #define PN_LOOP_COUNTERS(X)                                                                 \
-	X(enters) X(cqes) X(sq_full) X(cq_overflows) X(recv_enobufs) X(tasks) X(timers_fired) \
-	X(wakeups)
+	X(enters) X(cqes) X(sq_full) X(cq_overflows) X(recv_enobufs) X(recv_again) X(tasks)   \
+	X(timers_fired) X(wakeups)
 /* clang-format on */
 enum pn_loop_counter {
 #define X(name) PN_LOOP_C_##name,
