@@ -155,6 +155,7 @@ void pn_spool_entry_move(struct pn_spool_writer *w, struct pn_spool_entry *entry
 	m->fn = fn;
 	m->ctx = ctx;
 	w->moves++;
+	pn_writer_trim_later(w);
 	m->fail_task.fn = on_fail_task;
 	m->len = (size_t)pn_rec_size(entry->size_bytes, entry->commit_len);
 	if (pn_entry_is_large(entry))

@@ -22,7 +22,7 @@
 #define ASAN_UNPOISON_MEMORY_REGION(at, len) ((void)(at), (void)(len))
 #endif
 
-#define BLOCKS (PN_POOL_CHUNK_BYTES / PN_POOL_BLOCK_BYTES - 1)
+#define BLOCKS   (PN_POOL_CHUNK_BYTES / PN_POOL_BLOCK_BYTES - 1)
 #define ALL_FREE ((UINT32_C(1) << BLOCKS) - 1)
 
 struct chunk {
@@ -86,6 +86,8 @@ static void *take_locked(struct pn_pool *p)
 	unsigned index = (unsigned)__builtin_ctz(c->free);
 	if (c->free == ALL_FREE)
 		p->spare--;
+	if (p->spare < p->spare_least)
+		p->spare_least = p->spare;
 	c->free &= c->free - 1;
 	if (c->free == 0)
 		pn_list_remove(&c->node);
@@ -137,4 +139,29 @@ void pn_pool_give(struct pn_pool *p, void *block)
 	pthread_mutex_unlock(&p->lock);
 	if (gone)
 		chunk_free(gone);
+}
+
+bool pn_pool_trim(struct pn_pool *p, uint64_t now_ms)
+{
+	struct pn_list gone, *node;
+
+	pn_list_init(&gone);
+	pthread_mutex_lock(&p->lock);
+	if (now_ms - p->trimmed_ms >= PN_POOL_TRIM_MS) {
+		/* Clearing one again costs what many messages do, and freeing all at once would hold up the loop. */
+		for (size_t n = pn_min_size(p->spare_least, PN_POOL_TRIM_CHUNKS); n > 0; n--) {
+			node = p->partial.prev;
+			pn_list_remove(node);
+			pn_list_push_back(&gone, node);
+			p->spare--;
+			p->chunks--;
+		}
+		p->spare_least = p->spare;
+		p->trimmed_ms = now_ms;
+	}
+	bool has_more = p->chunks > 0;
+	pthread_mutex_unlock(&p->lock);
+	while ((node = pn_list_pop_front(&gone)) != NULL)
+		chunk_free(pn_container_of(node, struct chunk, node));
+	return has_more;
 }

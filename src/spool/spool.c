@@ -134,7 +134,7 @@ static struct pn_spool *spool_alloc(const struct pn_spool_settings *settings)
 	pn_list_init(&s->files);
 	pthread_mutex_init(&s->files_lock, NULL);
 	pthread_mutex_init(&s->reserve_lock, NULL);
-	pn_pool_init(&s->pool, settings->memory_max_bytes / 4);
+	pn_pool_init(&s->pool, settings->memory_max_bytes);
 	s->large.spool = s;
 	s->large.kind = PN_FILE_LARGE;
 	s->large.fd = -1;

@@ -65,6 +65,7 @@ struct pn_spool_txn *pn_spool_txn_begin(struct pn_spool_writer *w, int *ret_err)
 	t->blob = blob;
 	pn_buf_init(&t->proof_rcpts, PN_COMMIT_MAX_BYTES);
 	w->txns++;
+	pn_writer_trim_later(w);
 	return t;
 }
 

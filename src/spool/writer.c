@@ -25,6 +25,20 @@ static void on_batch(struct pn_loop *loop, struct pn_batch_hook *hook)
 	pn_counter_set(&w->counters[PN_WRITER_C_segments], w->append.files);
 }
 
+/* Any writer's timer serves all: the pool keeps the time. */
+static void on_trim(struct pn_timer *timer)
+{
+	struct pn_spool_writer *w = pn_container_of(timer, struct pn_spool_writer, trim_timer);
+	if (pn_pool_trim(&w->spool->pool, pn_loop_now_ms(w->loop)))
+		pn_loop_timer_set(w->loop, &w->trim_timer, PN_POOL_TRIM_MS);
+}
+
+void pn_writer_trim_later(struct pn_spool_writer *w)
+{
+	if (!pn_timer_is_armed(&w->trim_timer))
+		pn_loop_timer_set(w->loop, &w->trim_timer, PN_POOL_TRIM_MS);
+}
+
 struct pn_spool_writer *pn_spool_writer_new(struct pn_spool *spool, struct pn_loop *loop,
 					    const char *name, struct pn_error *err)
 {
@@ -44,6 +58,7 @@ struct pn_spool_writer *pn_spool_writer_new(struct pn_spool *spool, struct pn_lo
 	w->loop = loop;
 	pn_list_init(&w->names.waiting);
 	pn_list_init(&w->names.flying);
+	pn_timer_init(&w->trim_timer, on_trim);
 	w->hook.fn = on_batch;
 	pn_loop_hook_add(loop, &w->hook);
 	w->counter_block.scope = "spool";
@@ -62,6 +77,7 @@ void pn_spool_writer_free(struct pn_spool_writer *w)
 	PN_ASSERT(!pn_spool_writer_is_busy(w));
 	pn_counters_unregister(&w->counter_block);
 	pn_loop_hook_remove(w->loop, &w->hook);
+	pn_loop_timer_cancel(w->loop, &w->trim_timer);
 	pn_append_deinit(&w->append);
 	free(w);
 }

@@ -30,6 +30,7 @@ struct pn_spool_writer {
 	struct pn_loop *loop;
 	struct pn_append append;
 	struct pn_batch_hook hook;
+	struct pn_timer trim_timer; /* of the spool's pool */
 	bool is_internal;
 	uint64_t txns;   /* open or committing */
 	uint64_t larges; /* files being written or cleaned up */
@@ -43,6 +44,10 @@ static inline void pn_writer_count(struct pn_spool_writer *w, enum pn_writer_cou
 {
 	pn_counter_add(&w->counters[c], 1);
 }
+
+/* ---- writer.c ---- */
+/* Large blocks may be taken: what is not needed any more later goes back to the kernel. */
+void pn_writer_trim_later(struct pn_spool_writer *w);
 
 /* ---- large.c ---- */
 struct pn_large;

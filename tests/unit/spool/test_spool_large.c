@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "net/loop_internal.h"
 #include "spool/writer.h"
 
 static void flip_in(struct harness *h, off_t at)
@@ -52,6 +53,36 @@ static void test_sizes_around_the_inline_limit(void **state)
 		assert_int_equal(h_check(&h, h.entries[at], i), 0);
 		assert_int_equal(h_check_stored(&h, h.entries[at], i), 0);
 	}
+	h_stop(&h);
+	h_deinit(&h);
+}
+
+/* Large blocks stay for the next message, and go when there is none for a while. */
+static void test_memory_of_large_blocks_goes_back_some_time(void **state)
+{
+	struct harness h;
+	struct h_commit c;
+	(void)state;
+	h_init(&h, true);
+	h_start(&h);
+	h_commit(&h, &c, 1, 1000000);
+	assert_int_equal(c.result, 0);
+	assert_int_equal(h_final(&h, c.entry), 0);
+	h_run_until_idle(&h);
+	assert_int_equal(h.spool->pool.chunks, 1);
+	assert_int_equal(h.spool->pool.spare, 1);
+	assert_true(pn_timer_is_armed(&h.w->trim_timer));
+	for (int i = 0; i < 2; i++) {
+		h.loop->now_ms += PN_POOL_TRIM_MS;
+		(void)pn_timer_wheel_advance(&h.loop->timers, h.loop->now_ms);
+	}
+	assert_int_equal(h.spool->pool.chunks, 0);
+	assert_false(pn_timer_is_armed(&h.w->trim_timer));
+	/* The next one starts it again. */
+	h_commit(&h, &c, 2, 1000000);
+	assert_int_equal(c.result, 0);
+	assert_true(pn_timer_is_armed(&h.w->trim_timer));
+	h.entries[h.count++] = c.entry;
 	h_stop(&h);
 	h_deinit(&h);
 }
@@ -339,6 +370,7 @@ static void test_finished_file_still_there_is_removed_at_start(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_memory_of_large_blocks_goes_back_some_time),
 		cmocka_unit_test(test_sizes_around_the_inline_limit),
 		cmocka_unit_test(test_a_message_of_50_mib_costs_little_memory),
 		cmocka_unit_test(test_backpressure_is_told_and_lifted),

@@ -155,6 +155,49 @@ static void test_spare_chunks_go_back(void **state)
 	spare_case(2 * PN_POOL_CHUNK_BYTES + 5, 3);
 }
 
+/* Only what was spare all the time goes, a few at a time. */
+static void test_chunks_that_nobody_needs_are_trimmed(void **state)
+{
+	enum { MANY = PN_POOL_TRIM_CHUNKS + 3 };
+	static uint8_t *blocks[MANY * PER_CHUNK];
+	struct pn_pool p;
+	uint64_t now = 5000;
+	(void)state;
+	pn_pool_init(&p, MANY * (uint64_t)PN_POOL_CHUNK_BYTES);
+	assert_false(pn_pool_trim(&p, now));
+	take_many(&p, blocks, MANY * PER_CHUNK);
+	assert_true(pn_pool_trim(&p, now += PN_POOL_TRIM_MS));
+	give_many(&p, blocks, MANY * PER_CHUNK);
+	/* They were in use in this second. */
+	assert_true(pn_pool_trim(&p, now += PN_POOL_TRIM_MS));
+	assert_int_equal(p.spare, MANY);
+	/* All but two are needed once more. */
+	take_many(&p, blocks, (MANY - 2) * PER_CHUNK);
+	give_many(&p, blocks, (MANY - 2) * PER_CHUNK);
+	assert_true(pn_pool_trim(&p, now + PN_POOL_TRIM_MS - 1));
+	assert_int_equal(p.spare, MANY);
+	assert_true(pn_pool_trim(&p, now += PN_POOL_TRIM_MS));
+	assert_int_equal(p.spare, MANY - 2);
+	assert_int_equal(p.chunks, MANY - 2);
+	/* One in use stays, and so does what is in it. */
+	uint8_t *kept = pn_pool_take(&p);
+	assert_non_null(kept);
+	memset(kept, 7, PN_POOL_BLOCK_BYTES);
+	assert_true(pn_pool_trim(&p, now += PN_POOL_TRIM_MS));
+	assert_int_equal(p.chunks, MANY - 2 - PN_POOL_TRIM_CHUNKS);
+	for (int i = 0; i < 3; i++)
+		assert_true(pn_pool_trim(&p, now += PN_POOL_TRIM_MS));
+	assert_int_equal(p.chunks, 1);
+	assert_int_equal(p.spare, 0);
+	assert_int_equal(kept[PN_POOL_BLOCK_BYTES - 1], 7);
+	pn_pool_give(&p, kept);
+	assert_true(pn_pool_trim(&p, now += PN_POOL_TRIM_MS));
+	assert_false(pn_pool_trim(&p, now + PN_POOL_TRIM_MS));
+	assert_int_equal(p.chunks, 0);
+	assert_false(is_mapped(kept));
+	pn_pool_deinit(&p);
+}
+
 /* ---- against a model ---- */
 
 static void test_random_order(void **state)
@@ -319,6 +362,7 @@ int main(void)
 		cmocka_unit_test(test_blocks_are_distinct_and_writable),
 		cmocka_unit_test(test_what_was_given_is_taken_again),
 		cmocka_unit_test(test_spare_chunks_go_back),
+		cmocka_unit_test(test_chunks_that_nobody_needs_are_trimmed),
 		cmocka_unit_test(test_random_order),
 		cmocka_unit_test(test_one_takes_and_one_gives),
 	};
