@@ -6,9 +6,9 @@
  * buffer ring each buffer goes back by an operation of its own (IORING_OP_PROVIDE_BUFFERS),
  * prepared when it is returned and submitted with the batch.
  *
- * A receive that found no buffer waits on a list, oldest first, and is armed before the next wait
- * that finds a buffer which nobody holds. It counts as in flight meanwhile, so that its owner
- * closes it like any other.
+ * A receive is armed before the next wait; one that found no buffer waits on a list, oldest first, and is
+ * armed in front of the others before the next wait that finds a buffer which nobody holds. It counts as in
+ * flight meanwhile, so that its owner closes it like any other.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -125,6 +125,7 @@ int pn_buffers_init(struct pn_loop *loop, const struct pn_loop_settings *setting
 	struct pn_loop_buffers *b = &loop->buffers;
 
 	pn_list_init(&b->waiting);
+	pn_list_init(&b->arming);
 	pn_list_init(&b->cancelled);
 	if (settings->buffer_count == 0)
 		return 0;
@@ -250,7 +251,13 @@ static void end_round(struct pn_loop_buffers *b)
 	b->has_grown = false;
 }
 
-void pn_buffers_enqueue(struct pn_loop *loop, struct pn_op *op)
+void pn_buffers_arm_later(struct pn_loop *loop, struct pn_op *op)
+{
+	op->is_waiting = true;
+	pn_list_push_back(&loop->buffers.arming, &op->wait_node);
+}
+
+void pn_buffers_wait(struct pn_loop *loop, struct pn_op *op)
 {
 	op->is_waiting = true;
 	pn_list_push_back(&loop->buffers.waiting, &op->wait_node);
@@ -274,18 +281,34 @@ void pn_buffers_answer_cancelled(struct pn_loop *loop)
 	}
 }
 
-void pn_buffers_arm_waiting(struct pn_loop *loop)
+/* False: the list is empty. */
+static bool arm_first(struct pn_loop *loop, struct pn_list *list)
+{
+	struct pn_list *node = pn_list_pop_front(list);
+
+	if (!node)
+		return false;
+	struct pn_op *op = pn_container_of(node, struct pn_op, wait_node);
+	op->is_waiting = false;
+	pn_recv_arm(loop, op);
+	return true;
+}
+
+/*
+ * What has data is received where it is submitted, in that order. So those who found no buffer come first, and behind
+ * them those who had one in this round: a peer that always has more would else be served for ever.
+ */
+void pn_buffers_arm_all(struct pn_loop *loop)
 {
 	struct pn_loop_buffers *b = &loop->buffers;
 
 	if (b->ring)
 		end_round(b);
 	for (uint32_t free_count = b->count - b->held_count; free_count > 0; free_count--) {
-		struct pn_list *node = pn_list_pop_front(&b->waiting);
-		if (!node)
+		if (!arm_first(loop, &b->waiting))
 			break;
-		struct pn_op *op = pn_container_of(node, struct pn_op, wait_node);
-		op->is_waiting = false;
-		pn_recv_arm(loop, op);
 	}
+	/* With or without a buffer: most of them have nothing to receive yet. */
+	while (arm_first(loop, &b->arming))
+		;
 }

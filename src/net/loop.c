@@ -275,7 +275,7 @@ static uint64_t wait_ms(struct pn_loop *loop, uint64_t limit_ms)
 static int run_round(struct pn_loop *loop, uint64_t limit_ms)
 {
 	/* Last of all before the wait: every buffer that is back counts, whoever returned it. */
-	pn_buffers_arm_waiting(loop);
+	pn_buffers_arm_all(loop);
 	int r = pn_ring_wait(loop, wait_ms(loop, limit_ms));
 	if (r < 0)
 		return r;

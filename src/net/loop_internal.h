@@ -54,7 +54,8 @@ struct pn_loop_buffers {
 	uint32_t taken_peak; /* the most in a round of the last window_rounds */
 	uint32_t window_rounds;
 	struct pn_list waiting;   /* recv ops without a buffer, oldest first */
-	struct pn_list cancelled; /* of those, the cancelled */
+	struct pn_list arming;    /* recv ops of this round */
+	struct pn_list cancelled; /* of both, the cancelled */
 };
 
 /* Another thread's way in. */
@@ -131,13 +132,16 @@ void pn_buffers_provide(struct pn_loop *loop, uint16_t buffer_id);
 /* A receive found no buffer in the ring. False: there were no more. True: more are offered now, or those
  * of this round were enough for a round. */
 bool pn_buffers_offer_more(struct pn_loop *loop);
-void pn_buffers_enqueue(struct pn_loop *loop, struct pn_op *op);
+/* Arms the op before the next wait, behind those that wait for a buffer. */
+void pn_buffers_arm_later(struct pn_loop *loop, struct pn_op *op);
+/* Arms it once there is a buffer. */
+void pn_buffers_wait(struct pn_loop *loop, struct pn_op *op);
 /* Ends the wait of an op, which is answered -ECANCELED with the others at
  * pn_buffers_answer_cancelled. */
 void pn_buffers_cancel(struct pn_loop *loop, struct pn_op *op);
 void pn_buffers_answer_cancelled(struct pn_loop *loop);
-/* Before each wait: arms as many waiting ops as there are buffers. */
-void pn_buffers_arm_waiting(struct pn_loop *loop);
+/* Before each wait: arms as many waiting ops as there are buffers, then the others. */
+void pn_buffers_arm_all(struct pn_loop *loop);
 /* Arms a receive; the op is claimed already. */
 void pn_recv_arm(struct pn_loop *loop, struct pn_op *op);
 

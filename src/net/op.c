@@ -76,7 +76,7 @@ void pn_loop_recv(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd)
 	claim(loop, op, fn, fd);
 	op->is_recv = true;
 	op->is_single = false;
-	pn_recv_arm(loop, op);
+	pn_buffers_arm_later(loop, op);
 }
 
 void pn_loop_recv_once(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd)
@@ -85,7 +85,7 @@ void pn_loop_recv_once(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int 
 	claim(loop, op, fn, fd);
 	op->is_recv = true;
 	op->is_single = true;
-	pn_recv_arm(loop, op);
+	pn_buffers_arm_later(loop, op);
 }
 
 void pn_loop_recv_retry(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd)
@@ -93,7 +93,7 @@ void pn_loop_recv_retry(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int
 	PN_ASSERT(loop->buffers.count != 0);
 	claim(loop, op, fn, fd);
 	op->is_recv = true;
-	pn_buffers_enqueue(loop, op);
+	pn_buffers_wait(loop, op);
 }
 
 void pn_loop_send(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd, const void *data,

@@ -49,7 +49,7 @@ struct pn_op {
 	/* the loop's own */
 	bool is_recv;
 	bool is_single; /* pn_loop_recv_once */
-	bool is_waiting; /* for a provided buffer (pn_loop_recv_retry) */
+	bool is_waiting; /* to be armed, or for a provided buffer (pn_loop_recv_retry) */
 	int fd;
 	struct pn_list wait_node;
 };

@@ -208,6 +208,35 @@ static void test_a_round_takes_no_more_of_large_receives_than_a_cache_holds(void
 	tear_down(loop, r, CROWD);
 }
 
+/* Senders that always have more do not keep the others waiting: all are served in turn. */
+static void test_nobody_starves_behind_those_who_send_without_end(void **state)
+{
+	struct pn_loop *loop = loop_with_ring();
+	static const uint8_t octets[SIZE_BYTES];
+	size_t least = SIZE_MAX, most = 0;
+
+	(void)state;
+	if (!loop)
+		return;
+	struct receiver *r = crowd_new(loop, CROWD);
+	for (int round = 0; round < 200; round++) {
+		for (unsigned i = 0; i < CROWD; i++) {
+			while (send(r[i].fds[0], octets, sizeof(octets),
+				    MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
+				;
+		}
+		assert_int_equal(pn_loop_run_once(loop, UINT64_MAX), 0);
+	}
+	for (unsigned i = 0; i < CROWD; i++) {
+		least = pn_min_size(least, r[i].len);
+		most = pn_max_size(most, r[i].len);
+	}
+	/* 200 rounds of at least eight are forty for each. */
+	assert_true(least >= 20 * SIZE_BYTES);
+	assert_true(least >= most / 2);
+	tear_down(loop, r, CROWD);
+}
+
 /* Who keeps buffers takes none away from the others, as long as there are any. */
 static void test_kept_buffers_are_replaced_by_spare_ones(void **state)
 {
@@ -251,6 +280,7 @@ int main(void)
 		cmocka_unit_test(test_one_connection_uses_few_buffers_again_and_again),
 		cmocka_unit_test(test_small_receives_get_more_at_a_time),
 		cmocka_unit_test(test_a_round_takes_no_more_of_large_receives_than_a_cache_holds),
+		cmocka_unit_test(test_nobody_starves_behind_those_who_send_without_end),
 		cmocka_unit_test(test_kept_buffers_are_replaced_by_spare_ones),
 	};
 	return net_test_main("buffers", tests, PN_ARRAY_SIZE(tests));
