@@ -24,7 +24,8 @@
  * The kernel takes buffers in the order in which they were offered: with all of them in the ring each
  * receive would go to memory that left the caches long ago (256 of 32 KiB are 8 MiB). So few are, and
  * the next to be offered is the one that came back last. Many small receives need more at a time and
- * get them; of large ones a round takes no more than stays in a second-level cache until it is opened.
+ * get them; of large ones a round takes about as much as stays in a second-level cache until it is
+ * opened.
  */
 #define ROUND_BYTES   ((size_t)256 << 10)
 #define OFFERED_LEAST 4
@@ -216,27 +217,13 @@ void pn_loop_buffer_return(struct pn_loop *loop, uint16_t buffer_id)
 	pn_buffers_provide(loop, buffer_id);
 }
 
-bool pn_buffers_offer_more(struct pn_loop *loop)
-{
-	struct pn_loop_buffers *b = &loop->buffers;
-
-	/* What else found none in this round did so before the first of them was answered. */
-	if (b->has_grown)
-		return true;
-	if (b->spare_count == 0)
-		return false;
-	if (b->taken_bytes >= ROUND_BYTES / 2)
-		return true;
-	b->offered_max = (uint32_t)pn_min_size((size_t)b->offered_max * 2, b->count);
-	b->has_grown = true;
-	offer_spare(b);
-	return true;
-}
-
-/* Offers fewer after a round that received too much at once, or when a quarter would have done for a
- * while. */
+/*
+ * Offers more when receives found none although not much was received: many small ones. Offers fewer after a round
+ * that received too much at once, or when a quarter would have done for a while.
+ */
 static void end_round(struct pn_loop_buffers *b)
 {
+	bool is_too_few = !pn_list_is_empty(&b->waiting) && b->taken_bytes < ROUND_BYTES / 2;
 	bool is_too_many = b->taken_bytes > ROUND_BYTES;
 
 	b->taken_peak = (uint32_t)pn_max_size(b->taken_peak, b->taken);
@@ -244,11 +231,14 @@ static void end_round(struct pn_loop_buffers *b)
 		is_too_many = is_too_many || b->taken_peak <= b->offered_max / 4;
 		b->taken_peak = b->window_rounds = 0;
 	}
-	if (is_too_many)
+	if (is_too_few && b->spare_count > 0) {
+		b->offered_max = (uint32_t)pn_min_size((size_t)b->offered_max * 2, b->count);
+		offer_spare(b);
+	} else if (is_too_many) {
 		b->offered_max = (uint32_t)pn_max_size(b->offered_max / 2, offered_min(b));
+	}
 	b->taken = 0;
 	b->taken_bytes = 0;
-	b->has_grown = false;
 }
 
 void pn_buffers_arm_later(struct pn_loop *loop, struct pn_op *op)
@@ -295,20 +285,36 @@ static bool arm_first(struct pn_loop *loop, struct pn_list *list)
 }
 
 /*
- * What has data is received where it is submitted, in that order. So those who found no buffer come first, and behind
- * them those who had one in this round: a peer that always has more would else be served for ever.
+ * A receive takes a buffer where it is submitted, and gives it back when there is no data: so of those
+ * that wait at most as many are armed, oldest first, as there are buffers for. Those of this round stand
+ * behind all of them: a peer that always has more would else be served for ever.
  */
 void pn_buffers_arm_all(struct pn_loop *loop)
 {
 	struct pn_loop_buffers *b = &loop->buffers;
+	struct pn_list *node;
+	uint32_t n = b->count - b->held_count;
 
-	if (b->ring)
+	/* They would become links of it. */
+	PN_ASSERT(!loop->is_in_chain);
+	if (b->ring) {
 		end_round(b);
-	for (uint32_t free_count = b->count - b->held_count; free_count > 0; free_count--) {
-		if (!arm_first(loop, &b->waiting))
-			break;
+		n = b->offered_count;
 	}
-	/* With or without a buffer: most of them have nothing to receive yet. */
-	while (arm_first(loop, &b->arming))
-		;
+	while (n > 0 && arm_first(loop, &b->waiting))
+		n--;
+	if (pn_list_is_empty(&b->waiting)) {
+		while (arm_first(loop, &b->arming))
+			;
+		return;
+	}
+	while ((node = pn_list_pop_front(&b->arming)) != NULL)
+		pn_list_push_back(&b->waiting, node);
+}
+
+bool pn_buffers_must_hurry(const struct pn_loop *loop)
+{
+	const struct pn_loop_buffers *b = &loop->buffers;
+
+	return !pn_list_is_empty(&b->waiting) && b->held_count < b->count;
 }

@@ -192,8 +192,8 @@ static void complete_op(struct pn_loop *loop, const struct pn_cqe_copy *cqe)
 	}
 	if (op->is_recv && cqe->res == -ENOBUFS)
 		pn_loop_count(loop,
-			      pn_buffers_offer_more(loop) ? PN_LOOP_C_recv_again
-							  : PN_LOOP_C_recv_enobufs,
+			      loop->buffers.spare_count > 0 ? PN_LOOP_C_recv_again
+							    : PN_LOOP_C_recv_enobufs,
 			      1);
 	op->fn(loop, op, cqe->res);
 }
@@ -261,7 +261,8 @@ static void run_hooks(struct pn_loop *loop)
 /* How long the next wait may be. */
 static uint64_t wait_ms(struct pn_loop *loop, uint64_t limit_ms)
 {
-	if (loop->deferred_head || !pn_list_is_empty(&loop->buffers.cancelled))
+	if (loop->deferred_head || !pn_list_is_empty(&loop->buffers.cancelled) ||
+	    pn_buffers_must_hurry(loop))
 		return 0;
 	uint64_t next_ms = pn_timer_wheel_next_ms(&loop->timers);
 	if (next_ms == UINT64_MAX || next_ms == 0)

@@ -48,7 +48,6 @@ struct pn_loop_buffers {
 	uint16_t *spare;
 	uint32_t spare_count;
 	uint32_t offered_count, offered_max;
-	bool has_grown;      /* offered_max, in this round */
 	uint32_t taken;      /* buffers that came with the CQEs of this round ... */
 	size_t taken_bytes;  /* ... and what was in them */
 	uint32_t taken_peak; /* the most in a round of the last window_rounds */
@@ -129,9 +128,6 @@ void pn_buffers_deinit(struct pn_loop *loop);
 void pn_buffers_hold(struct pn_loop *loop, uint16_t buffer_id, size_t len);
 /* Offers a buffer to the kernel (again). */
 void pn_buffers_provide(struct pn_loop *loop, uint16_t buffer_id);
-/* A receive found no buffer in the ring. False: there were no more. True: more are offered now, or those
- * of this round were enough for a round. */
-bool pn_buffers_offer_more(struct pn_loop *loop);
 /* Arms the op before the next wait, behind those that wait for a buffer. */
 void pn_buffers_arm_later(struct pn_loop *loop, struct pn_op *op);
 /* Arms it once there is a buffer. */
@@ -140,8 +136,10 @@ void pn_buffers_wait(struct pn_loop *loop, struct pn_op *op);
  * pn_buffers_answer_cancelled. */
 void pn_buffers_cancel(struct pn_loop *loop, struct pn_op *op);
 void pn_buffers_answer_cancelled(struct pn_loop *loop);
-/* Before each wait: arms as many waiting ops as there are buffers, then the others. */
+/* Before each wait: arms the waiting ops there are buffers for, and the others if none waits behind them. */
 void pn_buffers_arm_all(struct pn_loop *loop);
+/* Some wait that there are buffers for: the next round must come at once. */
+bool pn_buffers_must_hurry(const struct pn_loop *loop);
 /* Arms a receive; the op is claimed already. */
 void pn_recv_arm(struct pn_loop *loop, struct pn_op *op);
 

@@ -222,9 +222,15 @@ int pn_ring_wait(struct pn_loop *loop, uint64_t timeout_ms)
 		pn_loop_count(loop, PN_LOOP_C_enters, 1);
 	ts.tv_sec = (long long)(timeout_ms / 1000);
 	ts.tv_nsec = (long long)(timeout_ms % 1000 * 1000000);
-	int r = io_uring_submit_and_wait_timeout(&loop->ring, &cqe, may_wait ? 1 : 0,
-						 may_wait && timeout_ms != UINT64_MAX ? &ts : NULL,
-						 NULL);
+	int r;
+	/* The kernel runs a part of what became ready at each wait, and none where there is no wait: those
+	 * who can be served at once must not keep it from the others. */
+	if (!may_wait && pn_buffers_must_hurry(loop))
+		r = io_uring_submit_and_get_events(&loop->ring);
+	else
+		r = io_uring_submit_and_wait_timeout(
+			&loop->ring, &cqe, may_wait ? 1 : 0,
+			may_wait && timeout_ms != UINT64_MAX ? &ts : NULL, NULL);
 	flush_overflow(loop);
 	return r >= 0 || r == -ETIME || is_transient(r) ? 0 : r;
 }

@@ -147,7 +147,8 @@ bool pn_pool_trim(struct pn_pool *p, uint64_t now_ms)
 
 	pn_list_init(&gone);
 	pthread_mutex_lock(&p->lock);
-	if (now_ms - p->trimmed_ms >= PN_POOL_TRIM_MS) {
+	/* Each loop has its own idea of now, milliseconds apart. */
+	if (now_ms >= p->trimmed_ms + PN_POOL_TRIM_MS) {
 		/* Clearing one again costs what many messages do, and freeing all at once would hold up the loop. */
 		for (size_t n = pn_min_size(p->spare_least, PN_POOL_TRIM_CHUNKS); n > 0; n--) {
 			node = p->partial.prev;

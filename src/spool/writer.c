@@ -29,7 +29,9 @@ static void on_batch(struct pn_loop *loop, struct pn_batch_hook *hook)
 static void on_trim(struct pn_timer *timer)
 {
 	struct pn_spool_writer *w = pn_container_of(timer, struct pn_spool_writer, trim_timer);
-	if (pn_pool_trim(&w->spool->pool, pn_loop_now_ms(w->loop)))
+	bool has_more = pn_pool_trim(&w->spool->pool, pn_loop_now_ms(w->loop));
+	/* One that is busy may yet take large blocks. */
+	if (has_more || pn_spool_writer_is_busy(w))
 		pn_loop_timer_set(w->loop, &w->trim_timer, PN_POOL_TRIM_MS);
 }
 

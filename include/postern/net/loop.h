@@ -173,8 +173,8 @@ void pn_loop_connect(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd
 /* Receives into the loop's provided buffers until cancelled (multishot where the kernel has it,
  * otherwise the callback sees has_more = false and the owner re-arms). On res > 0 the octets are at
  * pn_loop_buffer(loop, op->buffer_id) and the callback owner returns the buffer with
- * pn_loop_buffer_return before or after leaving the callback. -ENOBUFS: none was free; re-arm
- * through pn_loop_recv_retry. */
+ * pn_loop_buffer_return before or after leaving the callback. -ENOBUFS: none was on offer (few are at a
+ * time; it does not say that the socket has data); re-arm through pn_loop_recv_retry. */
 void pn_loop_recv(struct pn_loop *loop, struct pn_op *op, pn_op_fn fn, int fd);
 /*
  * As pn_loop_recv, but one receive: at most one buffer comes, and nothing more is taken from the
