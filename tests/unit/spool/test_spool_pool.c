@@ -168,7 +168,7 @@ static void test_chunks_that_nobody_needs_are_trimmed(void **state)
 	take_many(&p, blocks, MANY * PER_CHUNK);
 	assert_true(pn_pool_trim(&p, now += PN_POOL_TRIM_MS));
 	give_many(&p, blocks, MANY * PER_CHUNK);
-	/* They were in use in this second. */
+	/* They were in use in this time. */
 	assert_true(pn_pool_trim(&p, now += PN_POOL_TRIM_MS));
 	assert_int_equal(p.spare, MANY);
 	/* All but two are needed once more. */
